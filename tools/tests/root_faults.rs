@@ -69,21 +69,6 @@ enum Deed {
     PruneVolumes,
 }
 
-const DEEDS: [Deed; 12] = [
-    Deed::Import,
-    Deed::Tag,
-    Deed::Remove,
-    Deed::Commit,
-    Deed::Flatten,
-    Deed::Create,
-    Deed::RemoveContainer,
-    Deed::Rename,
-    Deed::PruneContainers,
-    Deed::AddVolume,
-    Deed::RemoveVolume,
-    Deed::PruneVolumes,
-];
-
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 const MOVED: &str = "moved:1";
 /// A volume that no container uses.
@@ -323,57 +308,83 @@ fn can_run() -> bool {
     testkit::is_root() && testkit::tier("root", kill::can_count_calls(), "install strace")
 }
 
-#[test]
-fn root_is_as_before_or_complete_when_a_call_fails() {
+/// A test of each kind for each deed: they run side by side, and in a sweep, which lasts long, each has a verdict of its own.
+macro_rules! deeds {
+    ($($name:ident: $deed:ident, $seed:literal;)*) => {$(
+        mod $name {
+            #[test]
+            fn root_is_as_before_or_complete_when_a_call_fails() {
+                super::calls_fail(super::Deed::$deed, $seed);
+            }
+
+            #[test]
+            fn root_is_put_right_after_a_kill_at_each_call() {
+                super::is_killed(super::Deed::$deed);
+            }
+        }
+    )*};
+}
+
+deeds! {
+    import: Import, 1;
+    tag: Tag, 2;
+    remove: Remove, 3;
+    commit: Commit, 4;
+    flatten: Flatten, 5;
+    create: Create, 6;
+    remove_container: RemoveContainer, 7;
+    rename: Rename, 8;
+    prune_containers: PruneContainers, 9;
+    add_volume: AddVolume, 10;
+    remove_volume: RemoveVolume, 11;
+    prune_volumes: PruneVolumes, 12;
+}
+
+fn calls_fail(deed: Deed, seed: u64) {
     if !can_run() {
         return;
     }
-    let mut report = Vec::new();
-    for (seed, deed) in (1..).zip(DEEDS) {
-        let bench = Bench::new(deed);
-        let mut faults: Vec<(&str, u32, &str)> = bench
-            .calls(CALLS)
-            .into_iter()
-            .flat_map(|(call, count)| (1..=count).flat_map(move |number| ERRORS.map(|error| (call, number, error))))
-            .collect();
-        let all = faults.len();
-        if !testkit::full_sweep() {
-            let mut random = Random::new(seed);
-            let (count, last) = if deed.draws_names() { (4, 1) } else { (40, 4) };
-            faults = (0..count).map(|_| faults[random.below(all as u64) as usize]).collect();
-            // Those around the commit point are always among them.
-            faults.extend(bench.calls(CHANGES).into_iter().flat_map(|(call, count)| {
-                (1..=count).rev().take(last).zip(ERRORS).map(move |(number, error)| (call, number, error))
-            }));
-        }
-        report.extend(faults.iter().filter_map(|(call, number, error)| bench.fail(call, *number, error)));
-        eprintln!("{deed:?}: {} of {all} failing calls", faults.len());
+    let bench = Bench::new(deed);
+    let mut faults: Vec<(&str, u32, &str)> = bench
+        .calls(CALLS)
+        .into_iter()
+        .flat_map(|(call, count)| (1..=count).flat_map(move |number| ERRORS.map(|error| (call, number, error))))
+        .collect();
+    let all = faults.len();
+    if !testkit::full_sweep() {
+        let mut random = Random::new(seed);
+        let (count, last) = if deed.draws_names() { (4, 1) } else { (40, 4) };
+        faults = (0..count).map(|_| faults[random.below(all as u64) as usize]).collect();
+        // Those around the commit point are always among them.
+        faults.extend(bench.calls(CHANGES).into_iter().flat_map(|(call, count)| {
+            (1..=count).rev().take(last).zip(ERRORS).map(move |(number, error)| (call, number, error))
+        }));
     }
+    let report: Vec<String> =
+        faults.iter().filter_map(|(call, number, error)| bench.fail(call, *number, error)).collect();
+    eprintln!("{deed:?}: {} of {all} failing calls", faults.len());
     testkit::assert_none("after failing calls", &report);
 }
 
-#[test]
-fn root_is_put_right_after_a_kill_at_each_call() {
-    if !can_run() {
+fn is_killed(deed: Deed) {
+    // An import that is killed is what `root_kill` is about.
+    if deed == Deed::Import || !can_run() {
         return;
     }
+    let bench = Bench::new(deed);
+    let calls = bench.calls(CHANGES);
+    // Few are all tried.
+    let are_few = calls.iter().map(|(_, count)| count).sum::<u32>() < 32;
+    let step = if !deed.draws_names() || are_few || testkit::full_sweep() { 1 } else { 4 };
     let mut report = Vec::new();
-    let often = [Deed::Tag, Deed::Remove];
-    for deed in often.into_iter().chain(DEEDS.into_iter().filter(|deed| deed.draws_names())) {
-        let bench = Bench::new(deed);
-        let calls = bench.calls(CHANGES);
-        // Few are all tried.
-        let are_few = calls.iter().map(|(_, count)| count).sum::<u32>() < 32;
-        let step = if often.contains(&deed) || are_few || testkit::full_sweep() { 1 } else { 4 };
-        let mut kills = 0;
-        for (call, count) in calls {
-            for number in (1..=count).step_by(step) {
-                report.extend(bench.kill(call, number));
-                kills += 1;
-            }
+    let mut kills = 0;
+    for (call, count) in calls {
+        for number in (1..=count).step_by(step) {
+            report.extend(bench.kill(call, number));
+            kills += 1;
         }
-        eprintln!("{deed:?}: {kills} kills");
     }
+    eprintln!("{deed:?}: {kills} kills");
     testkit::assert_none("after kills", &report);
 }
 

@@ -26,7 +26,7 @@ pub use writable::{WritableRoot, open_or_create};
 use crate::containerd::Store;
 use crate::containerd::gc::Records;
 use crate::dir::Dir;
-use crate::driver::{AnyDriver, Driver, HomeEntries, HomeLayout};
+use crate::driver::{AnyDriver, Driver, HomeEntries, HomeLayout, Stacked};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId};
 use crate::schema::buildkit::BUILDKIT;
@@ -275,6 +275,17 @@ impl DataRoot {
             (Some(driver), _) => driver.entries(),
             (None, Some(home)) => HomeEntries::named(&self.driver_name, home),
             (None, None) => Ok(HomeEntries::default()),
+        }
+    }
+
+    /// What the driver's home holds, and which of these layers the driver can certainly mount.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the home cannot be listed.
+    pub(crate) fn entries_and_sound(&self, layers: &[Stacked<'_>]) -> Result<(HomeEntries, Vec<bool>), StoreError> {
+        match &self.driver {
+            Some(driver) => driver.entries_and_sound(layers),
+            None => Ok((self.entries()?, vec![false; layers.len()])),
         }
     }
 

@@ -11,7 +11,7 @@ use layerfs::ChainId;
 use crate::catalog::{Catalog, ConfigParts, Container, Damage, LayerFault, with_causes};
 use crate::containerd::gc::Records;
 use crate::dir::Dir;
-use crate::driver::{AnyDriver, Driver, LayerDamage, Stacked};
+use crate::driver::{AnyDriver, Driver, HomeEntries, LayerDamage, Stacked};
 use crate::edit::without_held;
 use crate::error::StoreError;
 use crate::ids::{CacheId, ContainerId};
@@ -140,10 +140,13 @@ impl View {
         };
         let wanted = needs.build_cache || needs.liveness;
         let snapshots = if wanted { Snapshots::read(&root.dir) } else { Ok(Snapshots::default()) };
-        let mut liveness =
-            if needs.liveness { Liveness::read(&root, &catalog, snapshots.as_ref())? } else { Liveness::default() };
+        let (home, sound) = look_at_home(&root, &catalog, needs)?;
+        let mut liveness = match home {
+            Some(home) => Liveness::read(&root, &catalog, snapshots.as_ref(), home)?,
+            None => Liveness::default(),
+        };
         let containerd_records = if needs.liveness { containerd_records(&root)? } else { None };
-        let faults = if needs.faults { faults(&root, &catalog) } else { Vec::new() };
+        let faults = if needs.faults { faults(&root, &catalog, sound) } else { Vec::new() };
         let unmountable = if needs.faults { unmountable(&root, &catalog, &faults) } else { Vec::new() };
         // A file that could not be opened for want of a descriptor must not be reported as damaged.
         root.dir.check_shortage()?;
@@ -160,7 +163,7 @@ impl View {
     /// Those of [`View::read_root`].
     pub fn add_liveness(&mut self) -> Result<(), StoreError> {
         self.snapshots = Snapshots::read(&self.root.dir);
-        self.liveness = Liveness::read(&self.root, &self.catalog, self.snapshots.as_ref())?;
+        self.liveness = Liveness::read(&self.root, &self.catalog, self.snapshots.as_ref(), self.root.entries()?)?;
         self.containerd_records = containerd_records(&self.root)?;
         self.root.dir.check_shortage()?;
         self.writer = self.writer.or_else(|| lock::writer(&self.root.dir).unwrap_or(None));
@@ -303,11 +306,10 @@ impl std::fmt::Display for LeftoverKind {
 }
 
 /// Looks at each layer that dockerd would load: at its chain id, at its journal, and at whether the driver could mount
-/// it. dockerd checks none of this when it starts. No content is read.
-fn faults(root: &DataRoot, catalog: &Catalog) -> Vec<(ChainId, LayerFault)> {
+/// it. dockerd checks none of this when it starts. No content is read. `sound` says which of them need no closer look.
+fn faults(root: &DataRoot, catalog: &Catalog, sound: Vec<bool>) -> Vec<(ChainId, LayerFault)> {
     let records = root.images_dir.as_ref().and_then(|dir| dir.descend(&LAYER_RECORDS).ok().flatten());
     let layers: Vec<_> = catalog.layers.values().flatten().collect();
-    let sound = sound(root, catalog, &layers);
     let numbered: Vec<_> = layers.iter().zip(sound).collect();
     let found = parallel::map(&numbered, |(layer, sound)| {
         let mut found = Vec::new();
@@ -337,10 +339,32 @@ pub(crate) fn parents_for(driver: &AnyDriver, catalog: &Catalog, top: Option<Cha
     chain.take(driver.most_parents().map_or(usize::MAX, |most| most + 1)).map(|layer| layer.cache_id.clone()).collect()
 }
 
-/// Which of these layers the driver can certainly mount, so that they need no closer look.
-fn sound(root: &DataRoot, catalog: &Catalog, layers: &[&LayerRecord]) -> Vec<bool> {
-    let Some(driver) = &root.driver else { return vec![false; layers.len()] };
+/// Looks at the driver's home as far as it is needed: what it holds, and which of the layers that dockerd would load the driver can
+/// certainly mount, so that they need no closer look.
+fn look_at_home(
+    root: &DataRoot,
+    catalog: &Catalog,
+    needs: Needs<'_>,
+) -> Result<(Option<HomeEntries>, Vec<bool>), StoreError> {
+    Ok(match (needs.liveness, needs.faults) {
+        (false, false) => (None, Vec::new()),
+        (true, false) => (Some(root.entries()?), Vec::new()),
+        (true, true) => {
+            let (home, sound) = root.entries_and_sound(&stacked(catalog))?;
+            (Some(home), sound)
+        }
+        (false, true) => {
+            let layers = stacked(catalog);
+            let sound = root.driver.as_ref().map(|driver| driver.certainly_sound(&layers));
+            (None, sound.unwrap_or_else(|| vec![false; layers.len()]))
+        }
+    })
+}
+
+/// The layers that dockerd would load, in their order, each with the place of the one below.
+fn stacked(catalog: &Catalog) -> Vec<Stacked<'_>> {
     let graph = catalog.graph();
+    let layers: Vec<&LayerRecord> = catalog.layers.values().flatten().collect();
     let mut positions = vec![None; graph.len()];
     let numbers: Vec<Option<u32>> = layers.iter().map(|layer| graph.number(layer.chain_id)).collect();
     for (at, number) in numbers.iter().enumerate() {
@@ -349,12 +373,8 @@ fn sound(root: &DataRoot, catalog: &Catalog, layers: &[&LayerRecord]) -> Vec<boo
         }
     }
     let below = |number: u32| positions[graph.parent(number)? as usize];
-    let stacked: Vec<Stacked<'_>> = layers
-        .iter()
-        .zip(&numbers)
-        .map(|(layer, number)| Stacked { id: &layer.cache_id, parent: number.and_then(below) })
-        .collect();
-    driver.certainly_sound(&stacked)
+    let each = layers.iter().zip(&numbers);
+    each.map(|(layer, number)| Stacked { id: &layer.cache_id, parent: number.and_then(below) }).collect()
 }
 
 /// Containers that dockerd shows but cannot mount, each with what is wrong in its own two layers. Damage of the layers

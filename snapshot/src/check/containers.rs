@@ -51,13 +51,12 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
         let cause = Cause::Damage(Damage::Volume { volume: name.clone(), cause });
         findings.add(Severity::Damage, Place::Volume(name), cause, affected, None);
     }
-    findings.adopted = adopted.into_iter().flat_map(|found| [found.mount_id, found.init_id]).collect();
+    findings.adopted = adopted.into_values().flat_map(|found| [found.mount_id, found.init_id]).collect();
     Ok(())
 }
 
 /// The directories found for a container that has lost its mount.
 struct Adopted {
-    container: ContainerId,
     mount_id: String,
     init_id: String,
     parent: ChainId,
@@ -66,7 +65,7 @@ struct Adopted {
 /// Finds the writable layers of containers that have lost their mounts, among the directories that nobody else owns: a
 /// pair that stands on the layers of the container's image and on nothing else, if there is only one such pair and one
 /// such container.
-fn find_adopted(findings: &Findings<'_>) -> Vec<Adopted> {
+fn find_adopted(findings: &Findings<'_>) -> HashMap<ContainerId, Adopted> {
     let catalog = findings.catalog();
     let liveness = &findings.view.liveness;
     let lost: Vec<(&Container, ChainId)> = catalog
@@ -76,7 +75,7 @@ fn find_adopted(findings: &Findings<'_>) -> Vec<Adopted> {
         .filter_map(|container| Some((container, *catalog.images.get(&container.image?)?.chain.last()?)))
         .collect();
     if lost.is_empty() {
-        return Vec::new();
+        return HashMap::new();
     }
     let is_lost = |entry: &OwnedEntry| entry.claims.iter().any(|claim| matches!(claim, Claim::Lost(_)));
     let orphans: BTreeSet<&str> =
@@ -95,12 +94,12 @@ fn find_adopted(findings: &Findings<'_>) -> Vec<Adopted> {
     for (_, top) in &lost {
         *on_top.entry(*top).or_default() += 1;
     }
-    let mut adopted = Vec::new();
+    let mut adopted = HashMap::new();
     for (container, top) in lost.iter().filter(|(_, top)| on_top.get(top) == Some(&1)) {
         let chain: Vec<&str> = catalog.chain(*top).map(|record| record.cache_id.as_str()).collect();
         if let Some([id]) = pairs.get(&chain).map(Vec::as_slice) {
             let (mount_id, init_id) = ((*id).to_owned(), format!("{id}-init"));
-            adopted.push(Adopted { container: container.id.clone(), mount_id, init_id, parent: *top });
+            adopted.insert(container.id.clone(), Adopted { mount_id, init_id, parent: *top });
         }
     }
     adopted
@@ -108,7 +107,12 @@ fn find_adopted(findings: &Findings<'_>) -> Vec<Adopted> {
 
 /// Adds the finding for a container that dockerd would not show. If the reason is damage of what the container stands
 /// on, the container is only added to those whom that damage affects.
-fn add_damaged(findings: &mut Findings<'_>, container: &Container, damage: &ContainerDamage, adopted: &[Adopted]) {
+fn add_damaged(
+    findings: &mut Findings<'_>,
+    container: &Container,
+    damage: &ContainerDamage,
+    adopted: &HashMap<ContainerId, Adopted>,
+) {
     let affected = Affected::container(&container.id);
     let known = match damage {
         ContainerDamage::LayerBelow(UnusableLayer::Missing { layer }) => {
@@ -125,15 +129,12 @@ fn add_damaged(findings: &mut Findings<'_>, container: &Container, damage: &Cont
         return;
     }
     let repair = match damage {
-        ContainerDamage::MountMissing => {
-            let own = adopted.iter().find(|found| found.container == container.id);
-            own.map(|found| Repair::RestoreMount {
-                container: container.id.clone(),
-                mount_id: found.mount_id.clone(),
-                init_id: found.init_id.clone(),
-                parent: found.parent,
-            })
-        }
+        ContainerDamage::MountMissing => adopted.get(&container.id).map(|found| Repair::RestoreMount {
+            container: container.id.clone(),
+            mount_id: found.mount_id.clone(),
+            init_id: found.init_id.clone(),
+            parent: found.parent,
+        }),
         _ => None,
     };
     let severity = match damage {

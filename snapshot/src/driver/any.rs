@@ -167,6 +167,10 @@ impl Driver for AnyDriver {
         self.driver().certainly_sound(layers)
     }
 
+    fn entries_and_sound(&self, layers: &[Stacked<'_>]) -> Result<(HomeEntries, Vec<bool>), StoreError> {
+        self.driver().entries_and_sound(layers)
+    }
+
     fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
         self.driver().writable_damage(id, parents)
     }

@@ -162,6 +162,15 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
         vec![false; layers.len()]
     }
 
+    /// The answers of [`entries`](Driver::entries) and [`certainly_sound`](Driver::certainly_sound) together, for which a driver may
+    /// read less than for one after the other.
+    ///
+    /// # Errors
+    /// Those of [`entries`](Driver::entries).
+    fn entries_and_sound(&self, layers: &[Stacked<'_>]) -> Result<(HomeEntries, Vec<bool>), StoreError> {
+        Ok((self.entries()?, self.certainly_sound(layers)))
+    }
+
     /// Why the writable layer of a container cannot be used on top of `parents`; `None` if it can. It needs more parts
     /// than a layer that is only read.
     ///

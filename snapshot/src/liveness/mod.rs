@@ -117,7 +117,8 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Asks all owners. Nothing is written. `snapshots` are BuildKit's records, or why they cannot be read.
+    /// Asks all owners of what the driver's home holds. Nothing is written. `snapshots` are BuildKit's records, or why they cannot be
+    /// read.
     ///
     /// # Errors
     /// [`StoreError::Io`] if a directory cannot be listed.
@@ -125,8 +126,8 @@ impl Liveness {
         root: &DataRoot,
         catalog: &Catalog,
         snapshots: Result<&Snapshots, &StoreError>,
+        home: HomeEntries,
     ) -> Result<Self, StoreError> {
-        let home = root.entries()?;
         let mut claims = Claims::collect(root, catalog, snapshots)?;
         // A driver that is not implemented may have claims that are not known here, so nothing in its home is called an orphan.
         if root.driver.is_none() && !home.entries.is_empty() {

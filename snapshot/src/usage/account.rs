@@ -1,10 +1,10 @@
 //! Counts a data-root: what each of its parts takes up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::parts::Part;
+use super::parts::{Part, Parts};
 use super::place::Places;
 use super::walk::{self, Links, Unreadable, Usage, Visit};
 use crate::dir::Dir;
@@ -27,7 +27,7 @@ pub struct Account<'v> {
     pub vanished: u64,
     /// Bytes that containers have written, where that is not the count of their writable layers.
     pub(super) written: BTreeMap<ContainerId, u64>,
-    parts: BTreeMap<Part, u32>,
+    parts: Parts,
     buckets: Vec<Usage>,
     /// The links found by each walk. They are kept apart, since each walk is on a file system of its own with its own
     /// inode numbers.
@@ -106,10 +106,9 @@ impl<'v> Account<'v> {
         let whole = view.root.home_layout().is_some_and(|layout| !layout.changes);
         let measured = view.catalog.containers.iter().filter(|_| whole || view.root.is_containerd_only());
         let written = measured.filter_map(|one| Some((one.id.clone(), super::df::written(view, one)?))).collect();
-        let parts = places.registry.into_parts();
+        let parts = places.registry.close();
         let mut buckets = all.buckets;
         buckets.resize(parts.len().max(buckets.len()), Usage::default());
-        let parts = parts.into_iter().zip(0..).collect();
         let account = Self {
             view,
             errors: all.errors,
@@ -132,18 +131,20 @@ impl<'v> Account<'v> {
     /// What a part takes up.
     #[must_use]
     pub fn usage(&self, part: &Part) -> Usage {
-        self.parts.get(part).map(|number| self.buckets[*number as usize]).unwrap_or_default()
+        self.parts.number(part).map(|number| self.buckets[number as usize]).unwrap_or_default()
     }
 
     /// All parts and what they take up, in the order of parts.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&Part, Usage)> {
-        self.parts.iter().map(|(part, number)| (part, self.buckets[*number as usize]))
+        self.parts.iter().map(|(part, number)| (part, self.buckets[number as usize]))
     }
 
     /// The bytes that would be freed if these parts were removed: an inode is freed with the last of its links.
     pub(crate) fn freed_with<'p>(&self, parts: impl IntoIterator<Item = &'p Part>) -> u64 {
-        let numbers: BTreeSet<u32> = parts.into_iter().filter_map(|part| self.parts.get(part).copied()).collect();
-        let inside = |number: u32| numbers.contains(&number);
+        let mut numbers: Vec<u32> = parts.into_iter().filter_map(|part| self.parts.number(part)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let inside = |number: u32| numbers.binary_search(&number).is_ok();
         let counted: u64 = numbers.iter().map(|number| self.buckets[*number as usize].allocated).sum();
         let held: u64 = self
             .links

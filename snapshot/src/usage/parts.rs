@@ -76,8 +76,39 @@ impl Registry {
         next
     }
 
-    /// All parts, by number.
-    pub(super) fn into_parts(self) -> Vec<Part> {
-        self.inner.into_inner().unwrap_or_else(PoisonError::into_inner).parts
+    /// The parts that were found; no other is numbered from now on.
+    pub(super) fn close(self) -> Parts {
+        let Inner { numbers, parts } = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut order: Vec<u32> = (0..).take(parts.len()).collect();
+        order.sort_unstable_by_key(|number| &parts[*number as usize]);
+        Parts { numbers, parts, order }
+    }
+}
+
+/// Parts that are numbered. A report asks for the number of a part many times for each image and each layer, so that is one
+/// look-up and no search.
+#[derive(Debug)]
+pub(super) struct Parts {
+    numbers: HashMap<Part, u32>,
+    /// By number.
+    parts: Vec<Part>,
+    /// The numbers in the order of the parts.
+    order: Vec<u32>,
+}
+
+impl Parts {
+    /// The number of a part.
+    pub(super) fn number(&self, part: &Part) -> Option<u32> {
+        self.numbers.get(part).copied()
+    }
+
+    /// All parts with their numbers, in the order of parts.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Part, u32)> {
+        self.order.iter().map(|number| (&self.parts[*number as usize], *number))
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.parts.len()
     }
 }

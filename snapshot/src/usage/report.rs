@@ -1,6 +1,6 @@
 //! The report on disk usage: each image, layer, container and volume, the rest, and the sum.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use layerfs::ChainId;
 use serde::Serialize;
@@ -205,8 +205,8 @@ impl DiskReport {
     }
 }
 
-/// The ids of all parts of one kind, including those that the catalog does not know.
-fn of_kind<T: Ord>(account: &Account<'_>, select: impl Fn(&Part) -> Option<T>) -> BTreeSet<T> {
+/// The ids of all parts of one kind, including those that the catalog does not know, in their order.
+fn of_kind<T>(account: &Account<'_>, select: impl Fn(&Part) -> Option<T>) -> Vec<T> {
     account.parts().filter_map(|(part, _)| select(part)).collect()
 }
 

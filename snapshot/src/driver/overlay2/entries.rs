@@ -2,7 +2,8 @@
 //!
 //! A home of 5,000 images has 50,000 entries, each with a `lower` that names all entries below it: a million names. So
 //! entries have numbers, files are read with few calls and by several threads, and a `lower` that is the parent's name and the
-//! parent's own `lower` is not looked at any closer.
+//! parent's own `lower` is not looked at any closer. Whoever also asks which layers are sound is told so by what was read here,
+//! beside which only each layer's `link` and content are looked at.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -11,11 +12,11 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 
 use super::super::stacked::down_to_the_base;
-use super::layout;
+use super::{Home, layout, sound};
 use crate::catalog::with_causes;
 use crate::dir::Dir;
 use crate::dir::quick::{self, Small};
-use crate::driver::{EntryKind, HomeEntries, Parents, UnknownParents};
+use crate::driver::{EntryKind, HomeEntries, Parents, Stacked, UnknownParents};
 use crate::error::StoreError;
 use crate::ids::LinkId;
 use crate::parallel;
@@ -25,8 +26,8 @@ const BUFFER: usize = 4096;
 
 /// Where a link leads.
 enum Target {
-    /// To the entry of this number.
-    Entry(u32),
+    /// To the entry of this number, and whether in dockerd's way: to its content.
+    Entry { number: u32, exactly: bool },
     /// To an entry of this name, which is not there.
     Stale(String),
     /// To no entry.
@@ -49,26 +50,36 @@ struct Said {
     whole: Option<u64>,
     /// The entry that it names first, and the hash of the rest, which is missing on a base layer.
     first: Option<(u32, Option<u64>)>,
+    /// Whether the link that it names first leads there in dockerd's way.
+    exactly: bool,
+    /// Whether the entry's content is there, and its own `link` leads to it in dockerd's way; `false` if nobody asked.
+    whole_itself: bool,
 }
 
 /// Reads the home: all names, all links, and each layer's `lower`.
-pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<HomeEntries, StoreError> {
-    let mut all = HomeEntries::named(driver, home)?;
+pub(super) fn read(home: &Home) -> Result<HomeEntries, StoreError> {
+    read_with(home, &[]).map(|(entries, _)| entries)
+}
+
+/// Reads the home, and tells which of these layers can certainly be mounted on those below. `false` says nothing.
+pub(super) fn read_with(home: &Home, layers: &[Stacked<'_>]) -> Result<(HomeEntries, Vec<bool>), StoreError> {
+    let mut all = HomeEntries::named(home.name, &home.dir)?;
     let numbers: HashMap<&str, u32> = all.names.iter().map(|name| &**name).zip(0..).collect();
-    let names = links.map_or(Ok(Vec::new()), Dir::names)?;
-    let targets = match links {
+    let names = home.links.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
+    let targets = match &home.links {
         Some(links) => parallel::map(&names, |link| target(links, link, &numbers)),
         None => Vec::new(),
     };
     let usable = names.iter().map(String::as_str).zip(&targets).filter(|(name, _)| LinkId::is_valid(name));
     let known: HashMap<&str, &Target> = usable.collect();
-    let layers: Vec<(&str, EntryKind)> = all.entries.iter().map(|(name, entry)| (&**name, entry.kind)).collect();
-    let nearest = nearest(home, &layers, &known);
-    let nearest: Vec<((&str, EntryKind), Option<Parents>)> = layers.into_iter().zip(nearest).collect();
+    let entries: Vec<(&str, EntryKind)> = all.entries.iter().map(|(name, entry)| (&**name, entry.kind)).collect();
+    let said = said_by_each(&home.dir, &entries, &known, !layers.is_empty());
+    let sound = certainly(layers, &numbers, &said);
+    let nearest: Vec<((&str, EntryKind), Option<Parents>)> = entries.into_iter().zip(nearest(said)).collect();
     let below = parallel::map(&nearest, |((name, kind), nearest)| match (kind, nearest) {
         (EntryKind::Service, _) => Below::default(),
         (EntryKind::Layer, Some(parents)) => Below { parents: parents.clone(), ..Below::default() },
-        (EntryKind::Layer, None) => below(home, name, &known),
+        (EntryKind::Layer, None) => below(&home.dir, name, &known),
     });
     for (entry, below) in all.entries.values_mut().zip(below) {
         entry.missing_links = below.missing_links;
@@ -77,7 +88,7 @@ pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Home
     let (entries, stale) = (&all.names, &mut all.stale);
     let leads = names.into_iter().zip(targets).map(|(link, target)| {
         let entry = match target {
-            Target::Entry(number) => Some(Arc::clone(&entries[number as usize])),
+            Target::Entry { number, .. } => Some(Arc::clone(&entries[number as usize])),
             Target::Stale(named) => {
                 stale.insert(link.clone(), named);
                 None
@@ -87,17 +98,47 @@ pub(super) fn read(driver: &str, home: &Dir, links: Option<&Dir>) -> Result<Home
         (link, entry)
     });
     all.links = leads.collect();
-    Ok(all)
+    Ok((all, sound))
+}
+
+/// What each entry says; `None` for one whose files are not as dockerd writes them.
+fn said_by_each(
+    home: &Dir,
+    entries: &[(&str, EntryKind)],
+    known: &HashMap<&str, &Target>,
+    closely: bool,
+) -> Vec<Option<Said>> {
+    let keys = RandomState::new();
+    let numbered: Vec<_> = entries.iter().zip(0..).collect();
+    parallel::map(&numbered, |((name, kind), number)| match kind {
+        EntryKind::Layer => said(home, name, known, &keys, closely.then_some(*number)),
+        EntryKind::Service => None,
+    })
+}
+
+/// Which of these layers can certainly be mounted: what the entries say is what the records say, down to the base.
+fn certainly(layers: &[Stacked<'_>], numbers: &HashMap<&str, u32>, said: &[Option<Said>]) -> Vec<bool> {
+    let entries: Vec<Option<u32>> = layers.iter().map(|layer| numbers.get(layer.id.as_str()).copied()).collect();
+    let of = |entry: Option<u32>| said[entry? as usize].as_ref();
+    let fits = |at: usize| {
+        let Some(own) = of(entries[at]).filter(|own| own.whole_itself) else { return false };
+        match (layers[at].parent, own.first) {
+            (None, None) => own.whole.is_none(),
+            (Some(below), Some((first, rest))) => {
+                own.exactly
+                    && entries[below] == Some(first)
+                    && of(entries[below]).is_some_and(|below| below.whole == rest)
+            }
+            _ => false,
+        }
+    };
+    let parents: Vec<Option<usize>> = layers.iter().map(|layer| layer.parent).collect();
+    down_to_the_base(&parents, fits)
 }
 
 /// The parents of each entry whose `lower` is the name of an entry and the `lower` of that, down to one that stands on nothing.
 /// For any other entry all that it says must be looked at.
-fn nearest(home: &Dir, layers: &[(&str, EntryKind)], known: &HashMap<&str, &Target>) -> Vec<Option<Parents>> {
-    let keys = RandomState::new();
-    let said = parallel::map(layers, |(name, kind)| match kind {
-        EntryKind::Layer => said(home, name, known, &keys),
-        EntryKind::Service => None,
-    });
+fn nearest(said: Vec<Option<Said>>) -> Vec<Option<Parents>> {
     let first = |said: &Option<Said>| said.as_ref()?.first.map(|(first, _)| first as usize);
     let parents: Vec<Option<usize>> = said.iter().map(first).collect();
     let continues = |at: usize| match &said[at] {
@@ -108,26 +149,40 @@ fn nearest(home: &Dir, layers: &[(&str, EntryKind)], known: &HashMap<&str, &Targ
         }
     };
     let sound = down_to_the_base(&parents, continues);
-    let parents = parents.into_iter().zip(said).zip(sound).map(|((_, said), sound)| {
+    let parents = said.into_iter().zip(sound).map(|(said, sound)| {
         let first = said.filter(|_| sound)?.first;
         Some(first.map_or_else(Parents::default, |(first, _)| Parents::Nearest(first)))
     });
     parents.collect()
 }
 
-/// What the `lower` of an entry says; `None` if it is not as dockerd writes it.
-fn said(home: &Dir, name: &str, known: &HashMap<&str, &Target>, keys: &RandomState) -> Option<Said> {
+/// What an entry says; `None` if its `lower` is not as dockerd writes it. With its number its `link` and its content are looked at
+/// as well.
+fn said(
+    home: &Dir,
+    name: &str,
+    known: &HashMap<&str, &Target>,
+    keys: &RandomState,
+    number: Option<u32>,
+) -> Option<Said> {
     let layer = quick::reach(home, name)?;
     let mut buffer = [0; BUFFER];
+    let whole_itself = number.is_some_and(|own| {
+        let leads_here = |link: LinkId| {
+            matches!(known.get(link.as_str()), Some(Target::Entry { number, exactly: true }) if *number == own)
+        };
+        sound::has_content(&layer) && sound::own_link(&layer, &mut buffer).is_some_and(leads_here)
+    });
     let lower = match quick::read(&layer, layout::LOWER, &mut buffer) {
-        Small::Missing => return Some(Said { whole: None, first: None }),
+        Small::Missing => return Some(Said { whole: None, first: None, exactly: true, whole_itself }),
         Small::Text(lower) => lower,
         Small::Other => return None,
     };
     let (first, rest) = lower.split_once(':').map_or((lower, None), |(first, rest)| (first, Some(rest)));
-    let Target::Entry(first) = known.get(layout::link_name(first)?)? else { return None };
+    let Target::Entry { number, exactly } = known.get(layout::link_name(first)?)? else { return None };
     let hash = |text: &str| keys.hash_one(text);
-    Some(Said { whole: Some(hash(lower)), first: Some((*first, rest.map(hash))) })
+    let first = Some((*number, rest.map(hash)));
+    Some(Said { whole: Some(hash(lower)), first, exactly: *exactly, whole_itself })
 }
 
 /// Where a link leads.
@@ -140,9 +195,13 @@ fn target(links: &Dir, link: &str, numbers: &HashMap<&str, u32>) -> Target {
             _ => return Target::Unread(with_causes(&error)),
         },
     };
-    match target.as_deref().and_then(layout::entry_of) {
+    let Some(target) = target else { return Target::Nowhere };
+    match layout::entry_of(&target) {
         None => Target::Nowhere,
-        Some(named) => numbers.get(&*named).copied().map_or(Target::Stale(named), Target::Entry),
+        Some(named) => match numbers.get(&*named) {
+            Some(number) => Target::Entry { number: *number, exactly: layout::leads_to(&target, &named) },
+            None => Target::Stale(named),
+        },
     }
 }
 
@@ -191,7 +250,7 @@ fn resolved<'n>(links: impl ExactSizeIterator<Item = &'n str>, known: &HashMap<&
     let mut parents = Vec::with_capacity(links.len());
     for link in links {
         match known.get(link) {
-            Some(Target::Entry(number)) => parents.push(*number),
+            Some(Target::Entry { number, .. }) => parents.push(*number),
             Some(Target::Unread(cause)) if below.unknown.is_none() => {
                 below.unknown = Some(UnknownParents { cause: cause.clone(), failed: true });
                 below.missing_links.push(link.to_owned());

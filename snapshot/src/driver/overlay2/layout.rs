@@ -1,5 +1,6 @@
 //! The small files of a layer: `link`, `lower`, `committed`.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
@@ -25,6 +26,12 @@ const SMALL_FILE: usize = 64 << 10;
 /// What `l/<link id>` must point to.
 pub(super) fn link_target(id: &CacheId) -> PathBuf {
     PathBuf::from(format!("../{id}/{DIFF}"))
+}
+
+/// Whether a link with this target leads to the content of this entry, byte for byte as dockerd writes it.
+pub(super) fn leads_to(target: &Path, entry: &str) -> bool {
+    let rest = target.as_os_str().as_bytes().strip_prefix(b"../").and_then(|rest| rest.strip_prefix(entry.as_bytes()));
+    rest.and_then(|rest| rest.strip_prefix(b"/")) == Some(DIFF.as_bytes())
 }
 
 /// The entry of the home that a link with this target leads to, whether it exists or not.

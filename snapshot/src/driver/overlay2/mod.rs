@@ -198,7 +198,7 @@ impl Driver for Overlay2 {
     }
 
     fn entries(&self) -> Result<HomeEntries, StoreError> {
-        entries::read(self.0.name, &self.0.dir, self.0.links.as_ref())
+        entries::read(&self.0)
     }
 
     fn room(&self) -> Result<Room, StoreError> {
@@ -250,6 +250,10 @@ impl Driver for Overlay2 {
 
     fn certainly_sound(&self, layers: &[Stacked<'_>]) -> Vec<bool> {
         sound::certainly(&self.0, layers)
+    }
+
+    fn entries_and_sound(&self, layers: &[Stacked<'_>]) -> Result<(HomeEntries, Vec<bool>), StoreError> {
+        entries::read_with(&self.0, layers)
     }
 
     fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {

@@ -5,8 +5,12 @@
 //! parent's own `lower`: if the parent is sound, comparing these two parts is enough. Whole texts are compared by a
 //! hash with a random key, so that memory does not grow with the depth either.
 
+use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
+use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType};
 
 use super::{Home, layout};
@@ -48,16 +52,11 @@ pub(super) fn certainly(home: &Home, layers: &[Stacked<'_>]) -> Vec<bool> {
 
 /// What the files of a layer say; `None` if anything is other than dockerd leaves it.
 fn said(home: &Home, links: &Dir, id: &CacheId, keys: &RandomState) -> Option<Said> {
-    let layer = quick::reach(&home.dir, id.as_str())?;
-    let content = rustix::fs::statat(&layer, layout::DIFF, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    if FileType::from_raw_mode(content.st_mode) != FileType::Directory {
-        return None;
-    }
+    let layer = quick::reach(&home.dir, id.as_str()).filter(has_content)?;
     let mut buffer = [0; LONGEST];
-    let link: LinkId = quick::read(&layer, layout::LINK, &mut buffer).text()?.parse().ok()?;
+    let link = own_link(&layer, &mut buffer)?;
     let target = rustix::fs::readlinkat(links, link.as_str(), Vec::with_capacity(128)).ok()?;
-    let leads = target.to_bytes().strip_prefix(b"../").and_then(|rest| rest.strip_prefix(id.as_str().as_bytes()));
-    if leads.and_then(|rest| rest.strip_prefix(b"/")) != Some(layout::DIFF.as_bytes()) {
+    if !layout::leads_to(Path::new(OsStr::from_bytes(target.to_bytes())), id.as_str()) {
         return None;
     }
     let lower = match quick::read(&layer, layout::LOWER, &mut buffer) {
@@ -69,4 +68,15 @@ fn said(home: &Home, links: &Dir, id: &CacheId, keys: &RandomState) -> Option<Sa
     let parent = first.strip_prefix(layout::LINKS)?.strip_prefix('/')?.parse().ok()?;
     let hash = |text: &str| keys.hash_one(text);
     Some(Said { link, lower: Some(hash(lower)), parent: Some((parent, rest.map(hash))) })
+}
+
+/// Whether a layer's content is there.
+pub(super) fn has_content(layer: &OwnedFd) -> bool {
+    let content = rustix::fs::statat(layer, layout::DIFF, AtFlags::SYMLINK_NOFOLLOW);
+    content.is_ok_and(|content| FileType::from_raw_mode(content.st_mode) == FileType::Directory)
+}
+
+/// A layer's short name by its own file.
+pub(super) fn own_link(layer: &OwnedFd, buffer: &mut [u8]) -> Option<LinkId> {
+    quick::read(layer, layout::LINK, buffer).text()?.parse().ok()
 }

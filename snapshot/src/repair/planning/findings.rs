@@ -18,10 +18,10 @@ impl RepairPlanner<'_> {
         self.chains.clear();
         let findings = records(self.view)?.findings;
         // A finding about a mount counts as a finding about its container.
-        let known = self.plan.steps.iter().map(|step| &step.subject);
+        let known = self.steps.iter().map(|step| &step.subject);
         let mut known: HashSet<Subject> =
-            known.chain(self.plan.unmended.iter().map(|left| &left.subject)).map(about_container).collect();
-        known.extend(self.plan.steps.iter().filter_map(|step| match step.mending {
+            known.chain(self.unmended.values().map(|left| &left.subject)).map(about_container).collect();
+        known.extend(self.steps.iter().filter_map(|step| match step.mending {
             Mending::RenameRecord { from, .. } => Some(Subject::Layer(from)),
             _ => None,
         }));
@@ -35,10 +35,7 @@ impl RepairPlanner<'_> {
             let Some(subject) = subject_of(&finding.place) else { continue };
             if let Some(mending) = mending_of(finding.repair.as_ref()) {
                 if !self.is_planned(&mending) {
-                    let about = about_container(&subject);
-                    if self.about.unmended.contains(&about) {
-                        self.plan.unmended.retain(|left| about_container(&left.subject) != about);
-                    }
+                    self.is_mended(&subject);
                     self.step(subject, finding.cause.to_string(), mending);
                 }
                 continue;

@@ -89,7 +89,9 @@ struct RepairPlanner<'p> {
     unread: Option<String>,
     /// Mounts as they will be.
     mounts: Vec<MountRecord>,
-    plan: RepairPlan,
+    steps: Vec<RepairStep>,
+    /// The damage that no step mends, in the order in which it was found. A step that is planned later may mend it after all.
+    unmended: BTreeMap<usize, Unmended>,
     /// What the plan is about: whoever looks for a step or an unmended damage looks here first, since there may be thousands.
     about: About,
 }
@@ -102,12 +104,14 @@ struct About {
     hasher: RandomState,
     /// Hashes of unmended damage, with its reason.
     told: HashSet<u64>,
-    /// The subjects of unmended damage, with containers in place of their mounts.
-    unmended: HashSet<Subject>,
+    /// Where the unmended damage of each subject is, with containers in place of their mounts.
+    unmended: HashMap<Subject, Vec<usize>>,
     /// Layers whose records are moved to this chain id, and the chain id under which each is now.
     moved: HashMap<ChainId, ChainId>,
     /// Layers whose records are dropped.
     dropped: HashSet<ChainId>,
+    /// The files of mounts that are written, each with the name of the mount.
+    mount_files: HashSet<(String, &'static str)>,
 }
 
 impl RepairPlan {
@@ -148,7 +152,8 @@ impl RepairPlan {
             broken: BTreeMap::new(),
             unread: None,
             mounts: view.catalog.mounts.clone(),
-            plan: Self::default(),
+            steps: Vec::new(),
+            unmended: BTreeMap::new(),
             about: About::default(),
         };
         let names = planner.plan_names()?;
@@ -166,7 +171,7 @@ impl RepairPlan {
         planner.plan_findings()?;
         planner.sort_steps();
         view.root.dir.check_shortage()?;
-        Ok(planner.plan)
+        Ok(Self { steps: planner.steps, unmended: planner.unmended.into_values().collect() })
     }
 
     /// Whether nothing is damaged: there are no steps, and nothing is left unmended.
@@ -181,11 +186,14 @@ impl RepairPlanner<'_> {
         match &mending {
             Mending::RenameRecord { from, to } => drop(self.about.moved.entry(*to).or_insert(*from)),
             Mending::DropRecord { layer } => drop(self.about.dropped.insert(*layer)),
+            Mending::RestoreMountFile { mount, file, .. } => {
+                self.about.mount_files.insert((mount.to_string(), *file));
+            }
             _ => {}
         }
         let hash = self.about.hasher.hash_one(&mending);
-        self.about.mendings.entry(hash).or_insert(self.plan.steps.len());
-        self.plan.steps.push(RepairStep { subject, cause: cause.into(), mending });
+        self.about.mendings.entry(hash).or_insert(self.steps.len());
+        self.steps.push(RepairStep { subject, cause: cause.into(), mending });
     }
 
     /// Whether a step of the plan does this.
@@ -193,16 +201,24 @@ impl RepairPlanner<'_> {
         let first = self.about.mendings.get(&self.about.hasher.hash_one(mending));
         let does = |step: &RepairStep| step.mending == *mending;
         // Where two of them have the same hash, all are looked at.
-        first.is_some_and(|at| self.plan.steps.get(*at).is_some_and(does) || self.plan.steps.iter().any(does))
+        first.is_some_and(|at| self.steps.get(*at).is_some_and(does) || self.steps.iter().any(does))
     }
 
     fn cannot(&mut self, subject: Subject, reason: impl Into<String>, advice: Advice) {
         let reason = reason.into();
         let is_known = |one: &Unmended| one.subject == subject && one.reason == reason;
         let is_new = self.about.told.insert(self.about.hasher.hash_one((&subject, &reason)));
-        if is_new || !self.plan.unmended.iter().any(is_known) {
-            self.about.unmended.insert(about_container(&subject));
-            self.plan.unmended.push(Unmended { subject, reason, advice });
+        if is_new || !self.unmended.values().any(is_known) {
+            let place = self.unmended.last_key_value().map_or(0, |(last, _)| last + 1);
+            self.about.unmended.entry(about_container(&subject)).or_default().push(place);
+            self.unmended.insert(place, Unmended { subject, reason, advice });
+        }
+    }
+
+    /// Forgets the unmended damage of a subject, or of its mount: a step mends it.
+    fn is_mended(&mut self, subject: &Subject) {
+        for place in self.about.unmended.remove(&about_container(subject)).unwrap_or_default() {
+            self.unmended.remove(&place);
         }
     }
 
@@ -297,7 +313,7 @@ impl RepairPlanner<'_> {
     /// Sorts the steps, so that each finds what it needs: names; records; what stands on what; contents, parents before
     /// children.
     fn sort_steps(&mut self) {
-        let mut steps = std::mem::take(&mut self.plan.steps);
+        let mut steps = std::mem::take(&mut self.steps);
         let mut depths = Depths::default();
         steps.sort_by_cached_key(|step| match &step.mending {
             Mending::RewriteNames { .. } => (0, 0),
@@ -316,7 +332,7 @@ impl RepairPlanner<'_> {
             // Removals come last: once all records can be read, more directories are known to be dead.
             Mending::FinishRemoval { .. } => (10, 0),
         });
-        self.plan.steps = steps;
+        self.steps = steps;
     }
 
     /// The chain id under which a layer's record is now: another one, if the record will be moved.

@@ -7,7 +7,7 @@ use layerfs::ChainId;
 use super::RepairPlanner;
 use crate::catalog::{Container, ContainerDamage, Subject, UnusableLayer};
 use crate::driver::{Driver, Stack};
-use crate::ids::{CacheId, ContainerId, MountName};
+use crate::ids::{CacheId, ContainerId};
 use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending};
 use crate::schema::mount::{INIT_ID, MOUNT_ID, MountRecord, PARENT};
@@ -19,9 +19,10 @@ impl RepairPlanner<'_> {
         let mut mounts = std::mem::take(&mut self.mounts);
         let layers: HashMap<&str, ChainId> =
             self.records.values().map(|record| (record.cache_id.as_str(), record.chain_id)).collect();
-        let mut wanted: Vec<(MountName, &'static str, String)> = Vec::new();
-        for mount in &mut mounts {
-            let mut restore = |file, value: String| wanted.push((mount.name.clone(), file, value));
+        // The place of each mount in the list, the name of a file in it, and what that file must say.
+        let mut wanted: Vec<(usize, &'static str, String)> = Vec::new();
+        for (at, mount) in mounts.iter_mut().enumerate() {
+            let mut restore = |file, value: String| wanted.push((at, file, value));
             let invalid = |file: &str| mount.damage.iter().any(|damage| damage.file() == Some(file));
             if invalid(MOUNT_ID)
                 && let Some(id) = mount.init_id.as_ref().and_then(|init| init.as_str().strip_suffix("-init"))
@@ -44,11 +45,10 @@ impl RepairPlanner<'_> {
             }
         }
         self.mounts = mounts;
-        for (mount, file, value) in wanted {
-            let chosen =
-                |layer: Option<ChainId>| self.chosen.is_none() || layer.is_some_and(|layer| self.is_chosen(layer));
-            let record = self.mounts.iter().find(|record| record.name == mount);
-            if chosen(record.and_then(|record| record.parent)) {
+        for (at, file, value) in wanted {
+            let MountRecord { name: mount, parent, .. } = &self.mounts[at];
+            if self.chosen.is_none() || parent.is_some_and(|layer| self.is_chosen(layer)) {
+                let mount = mount.clone();
                 let cause = format!("{file} is missing or wrong");
                 self.step(Subject::Mount(mount.clone()), cause, Mending::RestoreMountFile { mount, file, value });
             }
@@ -138,11 +138,8 @@ impl RepairPlanner<'_> {
                 Advice::NameSource
             }
             ContainerDamage::MountInvalid { cause } => {
-                let restored = |mending: &Mending| {
-                    matches!(mending, Mending::RestoreMountFile { mount, file, .. }
-                        if **mount == **container && cause.file() == Some(file))
-                };
-                if self.plan.steps.iter().any(|step| restored(&step.mending)) {
+                let file = |file| self.about.mount_files.contains(&(container.to_string(), file));
+                if cause.file().is_some_and(file) {
                     return;
                 }
                 Advice::RemoveContainer

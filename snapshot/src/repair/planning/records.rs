@@ -1,6 +1,6 @@
 //! Plans the repair of layers' records: what each says, what it must say, and what proves that.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use layerfs::{ChainId, DiffId};
 
@@ -15,7 +15,7 @@ use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending};
 use crate::repair::unread::readable;
 use crate::schema::layer::{LayerRecord, RecordField, RecordFields};
-use crate::schema::mount::{MountRecord, named_directories};
+use crate::schema::mount::named_directories;
 
 /// Why a record cannot be completed.
 enum Lack {
@@ -34,11 +34,12 @@ impl RepairPlanner<'_> {
     pub(super) fn plan_records(&mut self) -> Result<(), RepairError> {
         let registered = self.layers.list()?;
         let names: HashSet<ChainId> = registered.iter().copied().collect();
+        let of_mounts = self.directories_of_mounts();
         let mut left = Vec::new();
         for layer in registered {
             if let Some(Ok(record)) = self.view.catalog.layers.get(&layer)
                 && ChainId::next(record.parent, record.diff_id) == layer
-                && self.mount_of(&record.cache_id).is_none()
+                && !of_mounts.contains_key(&record.cache_id)
             {
                 self.records.insert(layer, record.clone());
             } else {
@@ -50,7 +51,7 @@ impl RepairPlanner<'_> {
         for layer in left {
             let said = match self.layers.fields(layer) {
                 Ok(Some(mut said)) => {
-                    let mount = said.cache_id.as_ref().ok().and_then(|id| self.mount_of(id));
+                    let mount = said.cache_id.as_ref().ok().and_then(|id| of_mounts.get(id));
                     if let Some(mount) = mount {
                         said.cache_id = Err(format!("it is the directory of container {mount}"));
                     }
@@ -116,10 +117,10 @@ impl RepairPlanner<'_> {
         }
     }
 
-    /// The mount that a directory belongs to. A container writes to it, so it is no layer's.
-    fn mount_of(&self, id: &CacheId) -> Option<&MountName> {
-        let own = |mount: &&MountRecord| named_directories(mount).contains(id);
-        self.mounts.iter().find(own).map(|mount| &mount.name)
+    /// The directories that belong to mounts, and to which. Containers write to them, so they are no layers'.
+    fn directories_of_mounts(&self) -> HashMap<CacheId, MountName> {
+        let mounts = self.mounts.iter().rev();
+        mounts.flat_map(|mount| named_directories(mount).into_iter().map(|id| (id, mount.name.clone()))).collect()
     }
 
     /// Leaves a record as it is.

@@ -219,7 +219,7 @@ fn mounts(store: &Store) -> Vec<MountRecord> {
 mod tests {
     use super::*;
     use crate::containerd::content::Content;
-    use crate::containerd::metadata::{ImageRecord, Metadata};
+    use crate::containerd::metadata::{ImageRecord, Metadata, NameFault};
     use crate::containerd::snapshots::Snapshots;
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
         let mut catalog = Catalog::with_names(&DataRoot::find(temp.path(), None).unwrap()).unwrap();
         let mut metadata = Metadata::default();
         metadata.images.insert("sound".into(), ImageRecord::default());
-        let fault = Some("its time cannot be decoded");
+        let fault = Some(NameFault::Time);
         metadata.images.insert("bad".into(), ImageRecord { fault, ..ImageRecord::default() });
         let (content, snapshots) = (Content::new(None), Snapshots::default());
         catalog.fill_from(Store { metadata, content, snapshots, missing: vec!["meta.db".into()] });

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use layerfs::{ChainId, Digest};
 
 use crate::containerd::content::BlobFault;
+use crate::containerd::metadata::NameFault;
 use crate::driver::LayerDamage;
 use crate::ids::{ContainerId, ImageId, MountName, VolumeName};
 use crate::schema::container::Crash;
@@ -47,8 +48,8 @@ pub enum Damage {
     NameRecord {
         /// The name, as it is written.
         name: String,
-        /// What of the record cannot be decoded.
-        cause: &'static str,
+        /// What is wrong with the record.
+        cause: NameFault,
     },
     /// dockerd would not show this image.
     Image {

@@ -23,7 +23,9 @@ pub(super) fn check(findings: &mut Findings<'_>, known: &InContainerd) -> Result
     // One of them is enough for docker to list no image. So that many cost no more than they are, the images are with the first.
     let mut affected = Affected::new(findings.catalog().images.keys().copied(), []);
     for damage in findings.catalog().damaged_names() {
-        findings.add(Severity::Damage, Place::References, Cause::Damage(damage), std::mem::take(&mut affected), None);
+        let hides_all = matches!(&damage, Damage::NameRecord { cause, .. } if cause.hides_all());
+        let hidden = if hides_all { std::mem::take(&mut affected) } else { Affected::default() };
+        findings.add(Severity::Damage, Place::References, Cause::Damage(damage), hidden, None);
     }
     for database in &known.store.missing {
         let place = Place::File(database.into());
@@ -110,10 +112,13 @@ fn blob_faults(known: &InContainerd) -> BTreeMap<Digest, BlobFault> {
     for stored in known.images.images.values() {
         faults.extend(stored.fault.clone());
         faults.extend(stored.config_faults.clone());
-        // Of a platform that docker does not show, anything may be absent: such images can be loaded.
-        let layers = stored.shown().and_then(|part| part.manifest.as_deref()).into_iter();
-        let layers = layers.flat_map(|manifest| &manifest.layers).filter_map(Descriptor::blob);
-        let needed = layers.chain([stored.target.digest]).filter(|blob| !blobs.contains_key(blob));
+        // Of a platform that docker does not show, anything may be absent: such images can be loaded. An image that is for one
+        // platform alone is nothing without its config.
+        let lone = || stored.manifests.iter().find(|part| part.digest == stored.target.digest);
+        let needing = stored.shown().or_else(lone).and_then(|part| part.manifest.as_deref()).into_iter();
+        let named = needing.flat_map(|manifest| std::iter::once(&manifest.config).chain(&manifest.layers));
+        let needed = named.filter_map(Descriptor::blob).chain([stored.target.digest]);
+        let needed = needed.filter(|blob| !blobs.contains_key(blob));
         faults.extend(needed.map(|blob| (blob, BlobFault::NoRecord)));
     }
     for (blob, size) in blobs {

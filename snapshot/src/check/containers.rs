@@ -171,6 +171,10 @@ fn check_mount(findings: &mut Findings<'_>, mount: &MountRecord) {
         return;
     }
     let Some(container) = container else {
+        // In containerd's store a lease keeps it, which has a finding of its own, or nothing does.
+        if findings.view.root.is_containerd_only() {
+            return;
+        }
         let repair = Some(Repair::Collect);
         findings.add(Severity::Note, place, Cause::MountWithoutContainer, affected, repair);
         return;

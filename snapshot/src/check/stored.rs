@@ -1,7 +1,7 @@
 //! Checks what decides about the future of containerd's store: the labels and leases without which its collector deletes, the
 //! numbers that its databases give away next, and what the two databases say of each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use crate::driver::OVERLAYFS;
 use crate::error::StoreError;
 use crate::ids::ImageId;
 use crate::schema::container::CONTAINERS;
-use crate::schema::paths::CONTAINERD_METADATA;
+use crate::schema::paths::{CONTAINERD_CONTENT, CONTAINERD_METADATA};
 
 /// What is wrong in containerd's store though every file may be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,11 @@ pub enum StoredCause {
         /// The other one, by its name in the snapshotter's database.
         other: String,
     },
+    /// A record names the snapshot of another one.
+    OfAnother {
+        /// The name, as the snapshotter has it.
+        name: String,
+    },
     /// The snapshot of a layer was never finished.
     NotFinished,
     /// The snapshot that a container writes to is finished.
@@ -69,6 +74,7 @@ impl StoredCause {
             Self::LeaseWithoutContainer => "lease-without-container",
             Self::NumberGivenAgain { .. } => "number-given-again",
             Self::DirectoryOfTwo { .. } => "snapshot-directory-shared",
+            Self::OfAnother { .. } => "snapshot-of-another",
             Self::NotFinished => "snapshot-not-finished",
             Self::NotWritable => "snapshot-not-writable",
             Self::ParentDiffers => "snapshot-parent-differs",
@@ -104,6 +110,7 @@ impl fmt::Display for StoredCause {
                 write!(f, "{highest} is in use, and {last} is noted as the last number: what gets one in use fails with \"file exists\"")
             }
             Self::DirectoryOfTwo { other } => write!(f, "the snapshot {other} has the same directory"),
+            Self::OfAnother { name } => write!(f, "its record names the snapshot {name}, which is another's"),
             Self::NotFinished => f.write_str("its snapshot was never finished: no container can stand on it"),
             Self::NotWritable => f.write_str("the snapshot that it writes to is finished: it cannot be started"),
             Self::ParentDiffers => f.write_str("containerd's two databases have different snapshots below it"),
@@ -125,6 +132,7 @@ pub(super) fn check(findings: &mut Findings<'_>, known: &InContainerd, records: 
         check_leases(findings, own, &kept)?;
         check_snapshots(findings, known, own);
     }
+    add_unrecorded_ingests(findings, records)?;
     check_numbers(findings, known, records)
 }
 
@@ -166,6 +174,24 @@ fn check_images(findings: &mut Findings<'_>, known: &InContainerd, own: &Namespa
     }
 }
 
+/// Adds notes for blobs that were not written to their end, and that no record names.
+fn add_unrecorded_ingests(findings: &mut Findings<'_>, records: &Records) -> Result<(), StoreError> {
+    let root = &findings.view.root;
+    let Some(daemon) = root.containerd().map_or(Ok(None), |containerd| containerd.daemon(&root.dir))? else {
+        return Ok(());
+    };
+    let Some(ingests) = daemon.descend(&[CONTAINERD_CONTENT, "ingest"])? else { return Ok(()) };
+    // The directory is named after the digest of the name (`plugins/content/local/store.go: ingestRoot`).
+    let all = records.0.values().flat_map(|records| records.ingests.values());
+    let written = all.filter_map(|ingest| Some(Digest::hash(ingest.written_as.as_ref()?.as_bytes()).hex()));
+    let recorded: BTreeSet<String> = written.collect();
+    for name in ingests.names()?.into_iter().filter(|name| !recorded.contains(name)) {
+        let place = Place::File(ingests.join(&name));
+        findings.add(Severity::Note, place, Cause::Unrecorded, Affected::default(), None);
+    }
+    Ok(())
+}
+
 /// Whether a text is a container's id, by its form.
 pub(crate) fn is_container(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -201,10 +227,20 @@ pub(crate) fn leases_without_container(
     Ok(left)
 }
 
+/// Whether a name in the snapshotter's database is that of the snapshot with this key: `<namespace>/<number>/<key>`.
+fn is_own(name: &str, key: &str) -> bool {
+    name.splitn(3, '/').nth(2) == Some(key)
+}
+
 fn check_snapshots(findings: &mut Findings<'_>, known: &InContainerd, own: &NamespaceRecords) {
     let store = &known.store.snapshots;
     for ((snapshotter, key), record) in &own.snapshots {
         let Some(snapshot) = store.by_name.get(&record.name).filter(|_| snapshotter == OVERLAYFS) else { continue };
+        if !is_own(&record.name, key) {
+            let (place, affected) = owner(findings, key);
+            add(findings, place, StoredCause::OfAnother { name: record.name.clone() }, affected);
+            continue;
+        }
         let mut found = Vec::new();
         if key.parse().map(ChainId).is_ok() && snapshot.kind != Kind::Committed {
             found.push(StoredCause::NotFinished);
@@ -213,20 +249,22 @@ fn check_snapshots(findings: &mut Findings<'_>, known: &InContainerd, own: &Name
             found.push(StoredCause::NotWritable);
         }
         let below = record.parent.as_ref().map(|below| own.snapshots.get(&(snapshotter.clone(), below.clone())));
-        let name_below = match &below {
-            None => Some(None),
-            Some(Some(below)) => Some(Some(&below.name)),
-            // That it has no record is a finding of its own.
-            Some(None) => None,
+        let name_below = match (&below, &record.parent) {
+            (Some(Some(below)), Some(key)) if is_own(&below.name, key) => Some(Some(&below.name)),
+            // That it has no record, or that of another, is a finding of its own.
+            (Some(_), _) => None,
+            (None, _) => Some(None),
         };
         if name_below.is_some_and(|name| name != snapshot.parent.as_ref()) {
             found.push(StoredCause::ParentDiffers);
-        } else if let Some(Some(below)) = below {
+        } else if let Some(Some(below)) = below.filter(|_| name_below.is_some()) {
             if below.children.binary_search(key).is_err() {
                 found.push(StoredCause::ChildUnlisted);
             }
             let id_below = store.by_name.get(&below.name).map(|below| below.id);
-            if id_below.is_some_and(|below| !store.listed.contains(&(below, snapshot.id))) {
+            // No snapshot has the number 0, so that it stands for none.
+            let ids = id_below.map(|below| (below, snapshot.id)).filter(|(below, own)| *below > 0 && *own > 0);
+            if ids.is_some_and(|ids| !store.listed.contains(&ids)) {
                 found.push(StoredCause::ParentUnlisted);
             }
         }

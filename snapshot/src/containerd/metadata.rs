@@ -51,8 +51,37 @@ pub struct ImageRecord {
     pub labels: BTreeMap<String, String>,
     /// The annotations of what it names, in the order of their keys.
     pub annotations: BTreeMap<String, String>,
-    /// What of the record cannot be decoded. With such a record docker lists no image at all.
-    pub fault: Option<&'static str>,
+    /// What is wrong with the record.
+    pub fault: Option<NameFault>,
+}
+
+/// What can be wrong with the record of a name (measured with Docker 28.5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameFault {
+    /// A time is none that Go would decode.
+    Time,
+    /// Nothing is said of what it names.
+    NoTarget,
+    /// What it names has no digest that could be one.
+    NoDigest,
+}
+
+impl NameFault {
+    /// Whether docker lists no image at all because of it.
+    #[must_use]
+    pub fn hides_all(self) -> bool {
+        self != Self::NoDigest
+    }
+}
+
+impl std::fmt::Display for NameFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Time => "its time cannot be decoded: docker lists no image at all",
+            Self::NoTarget => "it does not say what it names: docker lists no image at all",
+            Self::NoDigest => "what it names is no digest: nothing can be done with the name",
+        })
+    }
 }
 
 /// A manifest or an index.
@@ -182,7 +211,7 @@ fn image(bucket: &Bucket<'_>) -> Result<ImageRecord, BoltError> {
                 };
                 match Time::from_go_binary(&value) {
                     Some(read) => *time = read,
-                    None => record.fault = Some("its time cannot be decoded"),
+                    None => record.fault = Some(NameFault::Time),
                 }
             }
             BucketEntry::Bucket(name, inner) => match &*name {
@@ -192,6 +221,10 @@ fn image(bucket: &Bucket<'_>) -> Result<ImageRecord, BoltError> {
                 _ => {}
             },
         }
+    }
+    if record.target.is_none() && record.fault.is_none() {
+        let says_nothing = bucket.bucket(b"target")?.is_none();
+        record.fault = Some(if says_nothing { NameFault::NoTarget } else { NameFault::NoDigest });
     }
     Ok(record)
 }

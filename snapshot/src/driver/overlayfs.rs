@@ -33,6 +33,9 @@ const SNAPSHOTS: &str = "snapshots";
 /// Where a snapshot's content is in its directory.
 const CONTENT: &str = "fs";
 
+/// What the kernel needs to mount a snapshot for writing, in its directory.
+const WORK: &str = "work";
+
 /// The most snapshots below one that are shown together, so that a cycle in a damaged database comes to an end. The kernel takes
 /// 500.
 const MAX_BELOW: usize = 500;
@@ -138,8 +141,15 @@ impl Driver for Overlayfs {
         Ok(self.find(id)?.is_none().then(missing))
     }
 
+    /// containerd makes `work` with the snapshot, and not again when it mounts it.
     fn writable_damage(&self, id: &CacheId, parents: &[CacheId]) -> Result<Option<LayerDamage>, StoreError> {
-        self.damage(id, parents)
+        if let Some(damage) = self.damage(id, parents)? {
+            return Ok(Some(damage));
+        }
+        let snapshot = self.home.sub(id.as_str())?;
+        let has_work = snapshot.map_or(Ok(None), |snapshot| snapshot.sub_unless_file(WORK))?.is_some();
+        let missing = || LayerDamage::Missing { path: self.home.join(id.as_str()).join(WORK), part: LayerPart::Work };
+        Ok((!has_work).then(missing))
     }
 
     fn lacks(&self, _id: &CacheId, _parents: bool, _children: bool) -> Result<Vec<LayerPart>, StoreError> {

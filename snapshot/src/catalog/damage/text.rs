@@ -9,7 +9,7 @@ impl fmt::Display for Damage {
         match self {
             Self::References { cause } => write!(f, "dockerd would not start: {cause}"),
             Self::NameRecord { name, cause } => {
-                write!(f, "the record of the name {name}: {cause}: docker lists no image at all")
+                write!(f, "the record of the name {name}: {cause}")
             }
             Self::Image { image, cause } => write!(f, "image {image}: {cause}"),
             Self::Layer { layer, cause } => write!(f, "layer {layer}: {cause}"),

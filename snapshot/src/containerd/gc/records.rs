@@ -88,6 +88,8 @@ pub(crate) struct ContainerRecord {
 pub(crate) struct IngestRecord {
     pub(crate) expires: Option<Timestamp>,
     pub(crate) expected: Option<String>,
+    /// The name that the directory is made of in which the blob is being written.
+    pub(crate) written_as: Option<String>,
 }
 
 impl Records {
@@ -134,7 +136,8 @@ fn namespace(bucket: &Bucket<'_>) -> Result<NamespaceRecords, BoltError> {
             b"ingests" => each_bucket(&records, |name, record| {
                 let expires = record.get(b"expireat")?.and_then(|time| Time::from_go_binary(&time)?.moment());
                 let expected = value(&record, b"expected")?;
-                found.ingests.insert(text(name), IngestRecord { expires, expected });
+                let written_as = value(&record, b"ref")?;
+                found.ingests.insert(text(name), IngestRecord { expires, expected, written_as });
                 Ok(())
             }),
             _ => Ok(()),

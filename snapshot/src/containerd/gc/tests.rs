@@ -69,6 +69,7 @@ fn roots_and_labels_decide_what_is_kept() {
     let ingest = |expires: &str, expected: &str| IngestRecord {
         expires: Some(expires.parse().unwrap()),
         expected: Some(expected.into()),
+        written_as: None,
     };
     records.ingests.insert("now".into(), ingest("2030-01-01T00:00:00Z", "expected"));
     records.ingests.insert("late".into(), ingest("2020-01-01T00:00:00Z", "expected-late"));

@@ -231,3 +231,53 @@ fn root_killed_migrations_are_done_again_or_undone() {
         assert!(!root.join("containerd").exists());
     }
 }
+
+/// Whenever a migration is killed, docker goes on with one of the two stores as with the one before: with the old one as long as there is
+/// no other, and with the new one when the next run has ended.
+#[test]
+fn engines_killed_migrations_leave_what_docker_goes_on_with() {
+    let Some((engines, _turn)) = engines::engines() else { return };
+    let engine = engine(&engines);
+    let dir = testkit::scratch();
+    let root = testkit::empty_root(&dir, "root");
+    let daemon = Dockerd::start_engine(engine, &root, OVERLAY2);
+    fill(&daemon);
+    let before = told(&daemon);
+    daemon.stop();
+    let told_by = |flags: &[&str]| {
+        let daemon = Dockerd::start_engine(engine, &root, flags);
+        let told = told(&daemon);
+        daemon.stop();
+        told
+    };
+    let command = ["system", "migrate", "-q", "--to", "containerd", "--no-sync"];
+    let begun = std::time::Instant::now();
+    ok(&layerfs_on(&root, &command));
+    let whole = begun.elapsed();
+    ok(&migrate(&root, &["--undo"]));
+    let mut random = Random::new(29);
+    let (kills, mut without, mut with) = (if testkit::full_sweep() { 100 } else { 2 }, 0, 0);
+    for number in 0..kills {
+        let mut process = testkit::run::layerfs(&[&["--root", root.to_str().unwrap()], &command[..]].concat());
+        let mut child = process.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Half of them in the last tenth, where the new store is put into its place and the containers go over.
+        let part = random.below(1000) as f64 / 1000.0;
+        let part = if number % 2 == 0 { part } else { 0.9 + part / 5.0 };
+        std::thread::sleep(whole.mul_f64(part));
+        let _ = child.kill();
+        child.wait().unwrap();
+        if left(&root).is_empty() {
+            without += 1;
+            assert_eq!(told_by(OVERLAY2), before, "{number}: the old store, after a kill at {part}");
+        } else {
+            with += 1;
+        }
+        let again = layerfs_on(&root, &command);
+        let said = String::from_utf8_lossy(&again.stderr).into_owned();
+        assert!(again.status.success() || said.contains("it was migrated already"), "{number}: {said}");
+        assert_eq!(told_by(CONTAINERD), before, "{number}: the new store, after a kill at {part}");
+        ok(&migrate(&root, &["--undo", "--force"]));
+    }
+    eprintln!("killed {without} times before the new store was there, and {with} times after that");
+    assert_eq!(told_by(OVERLAY2), before);
+}

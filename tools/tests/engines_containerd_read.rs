@@ -19,6 +19,9 @@ use testkit::quiet::Stamps;
 const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 
+/// What docker's client says before a tree of images.
+const WARNING: &str = "WARNING: This is an experimental feature. The output may change and shouldn't be depended on.\n";
+
 /// How often both are asked again where the answers differ, because an age changes meanwhile.
 const TRIES: usize = 8;
 
@@ -73,8 +76,12 @@ struct Filled {
     ids: Vec<String>,
 }
 
-/// Sorted lines, each without the blanks at its end: docker's order among names of one image is random.
+/// Sorted lines, each without the blanks at its end: docker's order among names of one image is random. Of the tree of images,
+/// without the colours of its head and docker's word of warning before it.
 fn lines(text: &str) -> Vec<String> {
+    let text =
+        ["\u{1b}[39m", "\u{1b}[1m", "\u{1b}[0m"].iter().fold(text.to_owned(), |text, code| text.replace(code, ""));
+    let text = text.strip_prefix(WARNING).unwrap_or(&text);
     // In `Config`, the client writes some characters as escapes, and layerfs writes them as everywhere else.
     let text = text.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u0026", "&");
     let mut lines: Vec<String> = text.lines().map(|line| line.trim_end().to_owned()).collect();
@@ -127,6 +134,9 @@ fn questions(filled: &Filled) -> Vec<Vec<String>> {
         &["nobody"],
     ] {
         ask(&[&["image", "ls"], flags].concat());
+    }
+    for flags in [&[][..], &["-a"], &["many"], &["layerfs-test/*"], &["nobody"], &["-a", "-f", "dangling=true"]] {
+        ask(&[&["image", "ls", "--tree"], flags].concat());
     }
     for filter in [
         "dangling=true",

@@ -19,6 +19,8 @@ use docker_format::filter::Filters;
 use docker_format::listing::Row;
 use docker_format::{ago, pattern, presets, size};
 
+mod tree;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only images of this repository, or with this name
@@ -49,6 +51,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_trunc: bool,
 
+    /// Show the platforms of each image, what they take up and which are in use
+    #[arg(long, conflicts_with_all = ["digests", "format", "layers", "no_trunc", "quiet"])]
+    tree: bool,
+
     /// Only show ids
     #[arg(short, long)]
     quiet: bool,
@@ -75,6 +81,11 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         pattern::familiar(pattern, &name.familiar(), &name.familiar_name()).unwrap_or_default()
     };
     let images = selection.images(catalog, matches);
+    if args.tree {
+        output::page(&tree::text(catalog, &images, args.all))?;
+        damage::report(NAME, &view);
+        return Ok(ExitCode::SUCCESS);
+    }
     let format = presets::images(&args.format, args.quiet, args.digests);
     let digests = Digests { rows: args.digests, shown: args.digests || format.contains("{{.Digest}}") };
     let now = Timestamp::now();

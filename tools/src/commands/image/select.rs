@@ -29,6 +29,8 @@ pub(super) struct Selection<'a> {
 #[derive(Debug)]
 pub(super) struct Shown<'c> {
     pub(super) image: &'c Image,
+    /// Names without a digest, as the store has them; one that is not written in full is there twice.
+    pub(super) names: Vec<&'c str>,
     /// Names with a tag, sorted as docker sorts them.
     pub(super) tags: Vec<&'c str>,
     /// Names with a digest.
@@ -74,7 +76,8 @@ impl Selection<'_> {
         });
         let names: Vec<&str> = names.collect();
         let digests: Vec<&str> = names.iter().copied().filter(|name| name.contains('@')).collect();
-        let tags: Vec<&str> = names.into_iter().filter(|name| tag(name).is_some()).collect();
+        let tags: Vec<&str> = names.iter().copied().filter(|name| tag(name).is_some()).collect();
+        let names: Vec<&str> = names.into_iter().filter(|name| !name.contains('@')).collect();
         let has_other_names =
             catalog.stored_image(image.id).is_some_and(|stored| stored.written_names().next().is_some());
         let named = has_other_names || !digests.is_empty() || !tags.is_empty();
@@ -84,7 +87,7 @@ impl Selection<'_> {
             (false, Some(false)) => false,
             (false, _) => self.references.is_empty() && (self.all || image.children.is_empty()),
         };
-        show.then_some(Shown { image, tags, digests, has_other_names })
+        show.then_some(Shown { image, names, tags, digests, has_other_names })
     }
 
     /// An image without a `config` has no labels, and is left out whenever labels are asked for.

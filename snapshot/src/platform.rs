@@ -84,6 +84,12 @@ impl Platform {
         }
     }
 
+    /// Whether both are the same: an arm64 of which no variant is told is one of v8.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.rank(other).is_some() && other.rank(self).is_some()
+    }
+
     /// The number of the variant, for architectures where they are ordered.
     fn level(&self) -> Option<u32> {
         let default = match self.architecture.as_str() {

@@ -69,6 +69,30 @@ fn saved(daemon: &Dockerd, root: &Path, dir: &Path) -> Vec<String> {
             report.push(format!("{images:?}: other bytes than docker save's: {said:?}"));
         }
     }
+    // One platform of an image, in the place of the image; docker's words where it is not there.
+    for (platform, image) in [
+        ("linux/amd64", "many:1"),
+        ("linux/arm64", "many:1"),
+        ("linux/arm64/v8", &many),
+        ("linux/amd64", BUSYBOX),
+        ("linux/arm64", OTHER),
+        ("linux/amd64", "layerfs-test/partly:1"),
+        ("linux/arm64", "layerfs-test/partly:1"),
+        ("linux/s390x", "layerfs-test/partly:1"),
+        ("linux/arm64", BUSYBOX),
+        ("linux/arm/v6", "many:1"),
+    ] {
+        let _ = (std::fs::remove_file(&ours), std::fs::remove_file(&theirs));
+        let flags = ["save", "--platform", platform, image, "-o"];
+        let said = layerfs_on(root, &[&flags[..], &[ours.to_str().unwrap(), "-q"]].concat());
+        let docker = daemon.docker(&[&flags[..], &[theirs.to_str().unwrap()]].concat());
+        let words = text(&docker.stderr).replace("Error response from daemon: ", "layerfs: ");
+        if text(&said.stderr) != words || std::fs::read(&ours).ok() != std::fs::read(&theirs).ok() {
+            report.push(format!("--platform {platform} {image}: {said:?} {docker:?}"));
+        }
+    }
+    daemon.ok(&["save", "-o", theirs.to_str().unwrap(), "committed:1"]);
+    layerfs_on(root, &["image", "save", "-q", "-o", ours.to_str().unwrap(), "committed:1"]);
     // To a pipe as to a file.
     let piped = layerfs_on(root, &["image", "save", "-q", "committed:1"]);
     if piped.stdout != std::fs::read(&ours).unwrap() {

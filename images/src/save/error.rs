@@ -7,6 +7,7 @@ use layerfs::{DiffId, Digest};
 use snapshot::StoreError;
 use snapshot::containerd::content::BlobFault;
 use snapshot::ids::ImageId;
+use snapshot::platform::Platform;
 use tarsplit::JournalError;
 
 use super::select::SelectError;
@@ -64,6 +65,16 @@ pub enum SaveError {
         digest: Digest,
         /// What is wrong with it.
         fault: BlobFault,
+    },
+    /// An image is not there for the platform that is asked for, or not all of it.
+    #[error(
+        "no suitable export target found: image with reference {image} was found but does not provide the specified platform ({platform})"
+    )]
+    OtherPlatform {
+        /// What was asked for.
+        image: String,
+        /// The platform.
+        platform: Platform,
     },
     /// The images are those of a storage driver.
     #[error("the images are not in containerd's store")]

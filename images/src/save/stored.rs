@@ -21,7 +21,9 @@ use layerfs::{Digest, Hasher};
 use serde::Serialize;
 use snapshot::catalog::{Catalog, InContainerd};
 use snapshot::containerd::content::BlobFault;
+use snapshot::containerd::images::StoredManifest;
 use snapshot::ids::ImageId;
+use snapshot::platform::Platform;
 use snapshot::reference::Reference;
 
 use super::documents::{INDEX, INDEX_TYPE, Item, MANIFEST, OCI_LAYOUT, OciIndex, blob_name, ref_name, save_item};
@@ -79,14 +81,31 @@ struct Entry {
     size: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<EntryPlatform>,
+}
+
+/// What an index says of the platform of a manifest.
+#[derive(Serialize)]
+struct EntryPlatform {
+    architecture: String,
+    os: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    variant: String,
 }
 
 impl StoredPlan {
-    /// Plans the saving of these images of a store.
+    /// Plans the saving of these images of a store: all platforms that are there, or one of them alone, which has the place of the
+    /// image then.
     ///
     /// # Errors
-    /// [`SaveError::Blob`] for an index or a manifest that cannot be read.
-    pub fn new(catalog: &Catalog, selection: &[SelectedImage], form: SaveForm) -> Result<Self, SaveError> {
+    /// [`SaveError::Blob`] for an index or a manifest that cannot be read, [`SaveError::OtherPlatform`].
+    pub fn new(
+        catalog: &Catalog,
+        selection: &[SelectedImage],
+        form: SaveForm,
+        platform: Option<&Platform>,
+    ) -> Result<Self, SaveError> {
         let known = known(catalog)?;
         let faulty = |(digest, fault)| SaveError::Blob { digest, fault };
         let (mut blobs, mut entries) = (BTreeMap::new(), Vec::new());
@@ -94,10 +113,19 @@ impl StoredPlan {
         let mut images = Vec::new();
         for SelectedImage { id, name } in selection {
             let stored = known.images.images.get(&id.0).ok_or(SaveError::ConfigGone { image: *id })?;
-            let target = &stored.target;
+            let other = |platform: &Platform| SaveError::OtherPlatform {
+                image: name.as_ref().map_or_else(|| id.0.short(), Reference::familiar),
+                platform: platform.clone(),
+            };
+            let find = |platform| known.store.whole_manifest(stored, platform).ok_or_else(|| other(platform));
+            // What is the image's only manifest anyway is saved as the image is.
+            let part = platform.map(find).transpose()?.filter(|part| part.digest != stored.target.digest);
+            let of_part = part.map(StoredManifest::as_target);
+            let target = of_part.as_ref().unwrap_or(&stored.target);
             blobs.extend(known.store.exported(target).map_err(faulty)?.blobs);
             let record = name.as_ref().and_then(|name| known.store.metadata.images.get(&name.canonical()));
-            let mut annotations = record.map_or_else(|| &stored.annotations, |record| &record.annotations).clone();
+            let of_image = || record.map_or(&stored.annotations, |record| &record.annotations);
+            let mut annotations = part.map_or_else(of_image, |part| &part.descriptor.annotations).clone();
             annotations.retain(|key, _| !NAMES.contains(&key.as_str()));
             if let Some(name) = name {
                 let values = [name.canonical(), ref_name(name)];
@@ -108,6 +136,11 @@ impl StoredPlan {
                 digest: target.digest,
                 size: target.size,
                 annotations,
+                platform: part.and_then(|part| part.descriptor.platform.as_ref()).map(|written| EntryPlatform {
+                    architecture: written.architecture.clone(),
+                    os: written.os.clone(),
+                    variant: written.variant.clone(),
+                }),
             });
             let familiar = name.as_ref().map(Reference::familiar);
             if form == SaveForm::Docker

@@ -16,6 +16,7 @@ use layerfs::Digest;
 use super::Store;
 use super::content::{BlobFault, MAX_DOCUMENT};
 use super::documents::{self, Descriptor, Kind, Manifest};
+use super::images::{StoredImage, StoredManifest};
 use super::metadata::Target;
 use crate::catalog::budget::{self, Budget};
 use crate::platform::Platform;
@@ -47,6 +48,20 @@ impl Store {
         let mut walk = Walk { store: self, budget: Budget::default(), found: Exported::default() };
         walk.follow(&descriptor(target), 0)?;
         Ok(walk.found)
+    }
+
+    /// The manifest of an image for this very platform, if all that it needs has records.
+    #[must_use]
+    pub fn whole_manifest<'i>(&self, image: &'i StoredImage, platform: &Platform) -> Option<&'i StoredManifest> {
+        let is_there =
+            |child: &Descriptor| child.blob().is_some_and(|digest| self.metadata.blobs.contains_key(&digest));
+        image.manifests.iter().filter(|part| !part.is_attestation()).find(|part| {
+            let whole = part
+                .manifest
+                .as_ref()
+                .is_some_and(|manifest| std::iter::once(&manifest.config).chain(&manifest.layers).all(is_there));
+            whole && part.platform.as_ref().is_some_and(|own| platform.is_same(own))
+        })
     }
 
     /// The manifest by which docker's own document in an archive describes an image: the one for this machine, else the first.

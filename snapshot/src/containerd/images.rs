@@ -89,6 +89,12 @@ impl StoredManifest {
     pub fn is_attestation(&self) -> bool {
         self.descriptor.is_attestation()
     }
+
+    /// The manifest in the place of an image.
+    #[must_use]
+    pub fn as_target(&self) -> Target {
+        Target { digest: self.digest, media_type: self.descriptor.media_type.clone(), size: self.descriptor.length() }
+    }
 }
 
 impl StoredImage {

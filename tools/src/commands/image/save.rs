@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use images::save::{
     self, SaveDestination, SaveForm, SaveOptions, SavePlan, SaveReport, SelectError, Selection, select_all,
 };
+use images::source::Platform;
 use layerfs::ChainId;
 use layerfs::compress::encode::Encoding;
 use snapshot::catalog::Catalog;
@@ -45,6 +46,10 @@ pub(crate) struct Args {
     /// Compress layers: none, gzip[=LEVEL] or zstd[=LEVEL]; dockerd loads zstd from version 23 on [default: none]
     #[arg(long, value_name = "CODEC")]
     compress: Option<Encoding>,
+
+    /// Save images for this platform alone
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
 
     /// Save all images of the data-root
     #[arg(long, conflicts_with = "images")]
@@ -115,6 +120,9 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     } else {
         save::select(view.catalog(), &args.images).map_err(in_dockers_words)?
     };
+    if let Some(platform) = &args.platform {
+        expect_platform(view.catalog(), &selection, platform)?;
+    }
     let complete = !args.all || report_left_out(&view, &selection);
     let have = receiver_has(&args, view.root())?;
     let plan = SavePlan::new(view.catalog(), &selection, &have);
@@ -152,6 +160,18 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
         say_what_is_needed(&report);
     }
     Ok(status(complete))
+}
+
+/// Checks that all images are for this platform, since there is no other of them here.
+fn expect_platform(catalog: &Catalog, selection: &Selection, platform: &Platform) -> anyhow::Result<()> {
+    for id in selection.keys() {
+        let Some(image) = catalog.images().get(id) else { continue };
+        let own = Platform::new(&image.config.os, &image.config.architecture, Some(&image.config.variant));
+        if !platform.is_same(&own) {
+            bail!("no suitable export target found for platform {platform}: image {} is for {own}", id.0.short());
+        }
+    }
+    Ok(())
 }
 
 /// For a text that is no name, dockerd's message, which is shorter than the library's.

@@ -38,7 +38,7 @@ pub(super) fn run(args: Args, root: DataRoot, interrupted: &Arc<AtomicBool>) -> 
         damage::report(NAME, &view);
     }
     let complete = !args.all || catalog.damaged_images().is_empty();
-    let plan = StoredPlan::new(catalog, &selection, args.format)?;
+    let plan = StoredPlan::new(catalog, &selection, args.format, args.platform.as_ref())?;
     if args.dry_run {
         if args.json {
             output::json(&plan)?;

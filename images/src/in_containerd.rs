@@ -55,19 +55,26 @@ pub(crate) fn add_manifest(
     own: Option<&SourceManifest>,
     store: &mut FreshStore,
 ) -> Result<Target, StoreError> {
+    let (bytes, target) = manifest(config, layers, own);
     let top = top.map(|top| ("containerd.io/gc.ref.snapshot.overlayfs", top.to_string()));
-    let (config_size, config) = (config.len() as u64, store.put_blob(config, top)?);
-    let describes = |own: &&SourceManifest| own.layers.iter().eq(layers.iter().map(|layer| &layer.digest));
-    let (bytes, media_type) = match own.filter(describes) {
-        Some(own) => (own.bytes.to_vec(), own.media_type.clone()),
-        None => (docker_manifest(config, config_size, layers), MANIFEST_TYPE.to_owned()),
-    };
+    let config = store.put_blob(config, top)?;
     let label = |(number, layer): (usize, &StoredBlob)| {
         (format!("containerd.io/gc.ref.content.l.{number}"), layer.digest.to_string())
     };
     let config = ("containerd.io/gc.ref.content.config".to_owned(), config.to_string());
-    let digest = store.put_blob(&bytes, std::iter::once(config).chain(layers.iter().enumerate().map(label)))?;
-    Ok(Target { digest, media_type, size: bytes.len() as u64 })
+    store.put_blob(&bytes, std::iter::once(config).chain(layers.iter().enumerate().map(label)))?;
+    Ok(target)
+}
+
+/// An image's manifest and what leads to it: the one that the image came with if it names these layers, else docker's.
+pub(crate) fn manifest(config: &[u8], layers: &[StoredBlob], own: Option<&SourceManifest>) -> (Vec<u8>, Target) {
+    let describes = |own: &&SourceManifest| own.layers.iter().eq(layers.iter().map(|layer| &layer.digest));
+    let (bytes, media_type) = match own.filter(describes) {
+        Some(own) => (own.bytes.to_vec(), own.media_type.clone()),
+        None => (docker_manifest(Digest::hash(config), config.len() as u64, layers), MANIFEST_TYPE.to_owned()),
+    };
+    let target = Target { digest: Digest::hash(&bytes), media_type, size: bytes.len() as u64 };
+    (bytes, target)
 }
 
 /// The manifest that containerd makes of an archive without one (containerd v2.1.9 `core/images/archive/importer.go`).

@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
 use testkit::engines::{self, Engine};
-use testkit::{layerfs_on, store};
+use testkit::fault_registry::{FaultRegistry, Served};
+use testkit::image::pack;
+use testkit::{layerfs_on, store, synthetic};
 
 const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
 const DAEMON: &str = "containerd/daemon";
@@ -96,6 +99,20 @@ fn engines_containerd_finds_what_it_would_have_loaded() {
     daemon.stop();
     for archive in archives {
         let root = dir.path().join(archive);
+        // What is foretold, with nothing written.
+        let golden = testkit::golden(archive);
+        let foretold = Command::new(testkit::program("layer-unpack"))
+            .arg(&golden)
+            .args(["--store", "containerd", "--dry-run", "--json", "--root"])
+            .arg(&root)
+            .output()
+            .unwrap();
+        assert!(foretold.status.success() && !root.exists(), "{archive}: {foretold:?}");
+        let foretold: Value = serde_json::from_slice(&foretold.stdout).unwrap();
+        for image in foretold["images"].as_array().unwrap() {
+            let id = image["id"].as_str().unwrap();
+            assert!(expected[archive].iter().any(|line| line.ends_with(id)), "{archive}: {id} {expected:?}");
+        }
         load(&root, &testkit::golden(archive));
         let before = (blobs(&root), snapshots(&root));
         let daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
@@ -192,4 +209,43 @@ fn root_containerd_store_is_made_in_one_step() {
     assert_eq!(store::names(&root.join("containerd")), ["daemon"]);
     assert_eq!(store::names(&root), ["containerd"]);
     assert!(!blobs(&root).is_empty() && !blobs(&root).contains(&"x".to_owned()));
+}
+
+/// An image of a registry, straight into containerd's store: the one that docker pulls into its own.
+#[test]
+fn engines_containerd_finds_what_it_would_have_pulled() {
+    let Some((engines, _turn)) = engines::engines() else { return };
+    let engine = engine(&engines);
+    let dir = testkit::scratch();
+    let plain = synthetic::layers(1 << 18, 20);
+    let layers: Vec<_> = plain.into_iter().map(|plain| (plain.clone(), pack("gzip", &plain))).collect();
+    let served = Served::new(&layers);
+    let registry = FaultRegistry::start(move |asked| served.answer(asked));
+    let name = format!("{}/t/image:1", registry.host);
+    let root = dir.path().join("root");
+    let unpack = || {
+        let mut command = Command::new(testkit::program("layer-unpack"));
+        command.arg(format!("docker://{name}")).args(["--no-sync", "--store", "containerd", "--root"]).arg(&root);
+        command.env("DOCKER_CONFIG", dir.path().join("no-config")).output().unwrap()
+    };
+    let unpacked = unpack();
+    assert!(unpacked.status.success(), "{unpacked:?}");
+    assert_eq!(store::names(&root), ["containerd"], "left of the pull");
+    // Only an empty store is written.
+    let again = String::from_utf8(unpack().stderr).unwrap();
+    assert!(again.contains("only an empty one is written"), "{again}");
+    let check = layerfs_on(&root, &["system", "check", "--deep"]);
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+    let before = (blobs(&root), snapshots(&root));
+    let daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!((blobs(&root), snapshots(&root)), before);
+    let ours = listed(&daemon);
+    daemon.ok(&["create", "--name", "made", &name, "true"]);
+    daemon.ok(&["rm", "made"]);
+    daemon.remove_everything();
+    assert_nothing_left(&root);
+    daemon.ok(&["pull", &name]);
+    assert_eq!((listed(&daemon), blobs(&root)), (ours, before.0));
+    daemon.stop();
 }

@@ -8,8 +8,8 @@
 //! archive's own if it describes these blobs; else it is the one that containerd makes of such an archive (containerd v2.1.9
 //! `core/images/archive/importer.go`). So an image has the id that `docker load` gives it in this store.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -23,9 +23,9 @@ use super::plan::{Existing, ImportPlan, MissingLayer};
 use super::report::{ImportReport, NewLayer, TagReport};
 use super::schedule::{Content, LayerTarget, Work, unpack_all};
 use super::stream::decoded;
-use super::{WriteBack, check_lengths, check_room, images, keep};
-use crate::in_containerd::{NamedImages, StoredBlob, add_manifest};
-use crate::source::{Archive, ArchiveError, Blob, ImageSource, LayerBytes, Opened};
+use super::{BLOCK, Need, WriteBack, check_lengths, check_room, images, keep};
+use crate::in_containerd::{NamedImages, StoredBlob, add_manifest, manifest};
+use crate::source::{Archive, ArchiveError, Blob, ImageSource, LayerBytes, Opened, SourceContents, SourceManifest};
 use snapshot::StoreError;
 use snapshot::containerd::fresh::{self, FreshStore, NewSnapshot, SnapshotKind};
 use snapshot::containerd::metadata::Target as Named;
@@ -75,6 +75,61 @@ pub fn import_images_into_containerd(
     import_from(source, begin(root, request)?, request).map_err(|error| super::or_interrupted(error, request))
 }
 
+/// What [`import_into_containerd`] would do with an archive that can be read by offset. Reads the archive and the root, writes nothing.
+/// The ids are those that the images would have; layers that are compressed are read for them where no manifest tells
+/// their digests.
+///
+/// # Errors
+/// Those of the import, as far as they can be foreseen.
+pub fn dry_run_into_containerd(
+    archive: &Archive,
+    root: &Path,
+    request: &ImportRequest<'_>,
+) -> Result<ImportReport, ImportError> {
+    let mut contents = images(archive, request)?;
+    if fresh::expect_empty(root)? {
+        request.observer.new_root(root);
+    }
+    let Planned { mut plan, manifests } = Planned::new(&mut contents, request)?;
+    let mut need = Need::default();
+    let mut blobs = HashMap::new();
+    for missing in &plan.missing {
+        let bytes = archive.layer(&missing.source)?;
+        if let LayerBytes::File(blob) = &bytes {
+            need.add(blob, BLOCK);
+        }
+        if let Entry::Vacant(entry) = blobs.entry(missing.diff_id) {
+            let blob = entry.insert(describe_blob(missing, &bytes)?);
+            need.add_file(blob.size, BLOCK);
+        }
+    }
+    let mut targets = Vec::with_capacity(plan.images.len());
+    for (image, own) in plan.images.iter_mut().zip(manifests) {
+        let layers: Vec<StoredBlob> = image.layers.iter().map(|layer| blobs[&layer.diff_id]).collect();
+        let (_, target) = manifest(&image.config, &layers, own.as_ref());
+        image.id = ImageId(target.digest);
+        targets.push(target);
+    }
+    let (_, tags) = give_names(&plan, &targets, request.options.retag);
+    Ok(ImportReport::new(&plan, &[], tags, contents, Some(need)))
+}
+
+/// A plan for a store without anything in it, and the manifests that the images came with.
+struct Planned {
+    plan: ImportPlan,
+    manifests: Vec<Option<SourceManifest>>,
+}
+
+impl Planned {
+    fn new(contents: &mut SourceContents, request: &ImportRequest<'_>) -> Result<Self, ImportError> {
+        let images = std::mem::take(&mut contents.images);
+        let manifests = images.iter().map(|image| image.manifest.clone()).collect();
+        let nothing = Existing { layers: None, images: None, driver: None };
+        let plan = ImportPlan::new(images, request.options.tag.as_ref(), nothing)?;
+        Ok(Self { plan, manifests })
+    }
+}
+
 fn begin(root: &Path, request: &ImportRequest<'_>) -> Result<FreshStore, ImportError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ImportError::NeedsRoot { path: root.to_path_buf() });
@@ -92,10 +147,7 @@ fn import_from(
     request: &ImportRequest<'_>,
 ) -> Result<ImportReport, ImportError> {
     let mut contents = images(source, request)?;
-    let sources = std::mem::take(&mut contents.images);
-    let manifests: Vec<_> = sources.iter().map(|image| image.manifest.clone()).collect();
-    let nothing = Existing { layers: None, images: None, driver: None };
-    let mut plan = ImportPlan::new(sources, request.options.tag.as_ref(), nothing)?;
+    let Planned { mut plan, manifests } = Planned::new(&mut contents, request)?;
     for image in &plan.images {
         request.observer.planned(&image.layers);
     }
@@ -109,14 +161,15 @@ fn import_from(
     drop(write_back);
     record_snapshots(&plan, &mut store)?;
     let mut targets = Vec::with_capacity(plan.images.len());
-    for (image, manifest) in plan.images.iter_mut().zip(manifests) {
+    for (image, own) in plan.images.iter_mut().zip(manifests) {
         let layers: Vec<StoredBlob> = image.layers.iter().map(|layer| blobs[&layer.diff_id]).collect();
         let top = image.layers.last().map(|layer| layer.chain_id);
-        let target = add_manifest(&image.config, top, &layers, manifest.as_ref(), &mut store)?;
+        let target = add_manifest(&image.config, top, &layers, own.as_ref(), &mut store)?;
         image.id = ImageId(target.digest);
         targets.push(target);
     }
-    let tags = add_names(&plan, &targets, request.options.retag, &mut store);
+    let (names, tags) = give_names(&plan, &targets, request.options.retag);
+    names.record(&targets, &mut store);
     if request.is_interrupted() {
         return Err(ImportError::Interrupted);
     }
@@ -202,36 +255,78 @@ fn write_blobs(
     Ok(blobs)
 }
 
-fn write_blob(missing: &MissingLayer, bytes: &LayerBytes, store: &FreshStore) -> Result<StoredBlob, ImportError> {
-    let read = |source| ImportError::Archive(ArchiveError::Read { file: missing.source.name.clone(), source });
-    let open = || -> Result<Box<dyn Read + '_>, ImportError> {
-        Ok(match bytes {
-            LayerBytes::File(blob) => Box::new(blob.reader()),
-            LayerBytes::Memory(bytes) => Box::new(&bytes[..]),
-            LayerBytes::Fetched(fetched) => fetched.reader(),
-            LayerBytes::Unpacked(_) | LayerBytes::PassedOver(_) => return Err(not_a_layer(missing)),
-        })
-    };
+/// A layer's file as it comes.
+fn open<'b>(missing: &MissingLayer, bytes: &'b LayerBytes) -> Result<Box<dyn Read + 'b>, ImportError> {
+    Ok(match bytes {
+        LayerBytes::File(blob) => Box::new(blob.reader()),
+        LayerBytes::Memory(bytes) => Box::new(&bytes[..]),
+        LayerBytes::Fetched(fetched) => fetched.reader(),
+        LayerBytes::Unpacked(_) | LayerBytes::PassedOver(_) => return Err(not_a_layer(missing)),
+    })
+}
+
+/// Why a layer's file cannot be read.
+fn unread(missing: &MissingLayer) -> impl Fn(std::io::Error) -> ImportError + Copy {
+    let file = &missing.source.name;
+    move |source| ImportError::Archive(ArchiveError::Read { file: file.clone(), source })
+}
+
+/// What a layer's blob is called: after its file as it came where containerd can read that, else after its plain tar. Also how
+/// the file is packed.
+fn name_blob(missing: &MissingLayer, bytes: &LayerBytes) -> Result<(Digest, Compression), ImportError> {
     let mut head = Vec::new();
-    open()?.take(layerfs::compress::SNIFF_LEN as u64).read_to_end(&mut head).map_err(read)?;
+    let mut file = open(missing, bytes)?.take(layerfs::compress::SNIFF_LEN as u64);
+    file.read_to_end(&mut head).map_err(unread(missing))?;
     let described = missing.source.descriptor.as_ref().map(|descriptor| descriptor.digest);
-    let (digest, compression) = match Compression::sniff(&head) {
-        known @ (Compression::Gzip | Compression::Zstd) => match described {
-            Some(digest) => (digest, known),
-            None => (hash(&mut open()?).map_err(read)?, known),
-        },
-        _ => (missing.diff_id.0, Compression::None),
-    };
-    let mut file = store.create_blob(digest)?;
-    let path = || store.staging().path().to_path_buf();
-    let size = match Compression::sniff(&head) {
-        Compression::Xz | Compression::Bzip2 => {
-            let reader = std::io::BufReader::with_capacity(128 << 10, open()?);
-            copy(&mut Decompressor::new(reader).map_err(read)?, &mut file, read, path)?
+    Ok(match (Compression::sniff(&head), described) {
+        (known @ (Compression::Gzip | Compression::Zstd), Some(digest)) => (digest, known),
+        (known @ (Compression::Gzip | Compression::Zstd), None) => {
+            (hash(&mut open(missing, bytes)?).map_err(unread(missing))?, known)
         }
-        _ => copy(&mut open()?, &mut file, read, path)?,
+        (packed, _) => (missing.diff_id.0, packed),
+    })
+}
+
+/// Keeps a layer's blob.
+fn write_blob(missing: &MissingLayer, bytes: &LayerBytes, store: &FreshStore) -> Result<StoredBlob, ImportError> {
+    let (digest, packed) = name_blob(missing, bytes)?;
+    let mut file = store.create_blob(digest)?;
+    let failed = |source| StoreError::io(store.staging().path().to_path_buf(), "writing a blob in")(source).into();
+    let size = copy_blob(missing, bytes, packed, |piece| file.write_all(piece).map_err(failed))?;
+    Ok(StoredBlob { digest, size, compression: kept(packed) })
+}
+
+/// What [`write_blob`] would write.
+fn describe_blob(missing: &MissingLayer, bytes: &LayerBytes) -> Result<StoredBlob, ImportError> {
+    let (digest, packed) = name_blob(missing, bytes)?;
+    let size = match (bytes, kept(packed) == packed) {
+        (LayerBytes::File(blob), true) => blob.len() as u64,
+        _ => copy_blob(missing, bytes, packed, |_| Ok(()))?,
     };
-    Ok(StoredBlob { digest, size, compression })
+    Ok(StoredBlob { digest, size, compression: kept(packed) })
+}
+
+/// How a blob is packed whose layer came so: containerd reads no other forms.
+fn kept(packed: Compression) -> Compression {
+    match packed {
+        Compression::Gzip | Compression::Zstd => packed,
+        Compression::None | Compression::Bzip2 | Compression::Xz => Compression::None,
+    }
+}
+
+/// Gives the bytes of a layer's blob to `take`, piece by piece, and returns how many there are.
+fn copy_blob(
+    missing: &MissingLayer,
+    bytes: &LayerBytes,
+    packed: Compression,
+    take: impl FnMut(&[u8]) -> Result<(), ImportError>,
+) -> Result<u64, ImportError> {
+    let mut file = open(missing, bytes)?;
+    if kept(packed) == packed {
+        return copy(&mut file, take, unread(missing));
+    }
+    let reader = std::io::BufReader::with_capacity(128 << 10, file);
+    copy(&mut Decompressor::new(reader).map_err(unread(missing))?, take, unread(missing))
 }
 
 /// Bytes that are copied at once.
@@ -239,9 +334,8 @@ const PIECE: usize = 256 << 10;
 
 fn copy(
     from: &mut dyn Read,
-    to: &mut File,
+    mut take: impl FnMut(&[u8]) -> Result<(), ImportError>,
     read: impl Fn(std::io::Error) -> ImportError,
-    path: impl Fn() -> std::path::PathBuf,
 ) -> Result<u64, ImportError> {
     let (mut piece, mut size) = (vec![0; PIECE], 0);
     loop {
@@ -251,7 +345,7 @@ fn copy(
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(read(error)),
         };
-        to.write_all(&piece[..length]).map_err(StoreError::io(path(), "writing a blob in"))?;
+        take(&piece[..length])?;
         size += length as u64;
     }
 }
@@ -278,8 +372,8 @@ fn record_snapshots(plan: &ImportPlan, store: &mut FreshStore) -> Result<(), Imp
     Ok(())
 }
 
-/// Records the names of all images, in the archive's order: as in a daemon, a name belongs to the last image that asks for it.
-fn add_names(plan: &ImportPlan, targets: &[Named], retag: bool, store: &mut FreshStore) -> Vec<Vec<TagReport>> {
+/// Gives all images their names, in the archive's order: as in a daemon, a name belongs to the last image that asks for it.
+fn give_names<'t>(plan: &ImportPlan, targets: &'t [Named], retag: bool) -> (NamedImages<'t>, Vec<Vec<TagReport>>) {
     let mut names = NamedImages::default();
     let mut tags = Vec::with_capacity(targets.len());
     for (image, target) in plan.images.iter().zip(targets) {
@@ -295,6 +389,5 @@ fn add_names(plan: &ImportPlan, targets: &[Named], retag: bool, store: &mut Fres
         }
         tags.push(of_image);
     }
-    names.record(targets, store);
-    tags
+    (names, tags)
 }

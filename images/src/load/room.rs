@@ -34,6 +34,12 @@ impl Need {
         self.add_until(layer, block, |_, _| false);
     }
 
+    /// Adds a file of this length.
+    pub(crate) fn add_file(&mut self, length: u64, block: u64) {
+        self.bytes = self.bytes.saturating_add(length.div_ceil(block).saturating_mul(block));
+        self.inodes = self.inodes.saturating_add(1);
+    }
+
     /// Like [`Need::add`], but stops when `enough` returns true. `enough` is given the need so far and the number of bytes of
     /// the layer that this need covers. Returns whether it stopped.
     fn add_until(&mut self, layer: &Blob, block: u64, enough: impl Fn(&Self, u64) -> bool) -> bool {

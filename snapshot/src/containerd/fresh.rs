@@ -34,8 +34,9 @@ use super::metadata::Metadata;
 use super::migration::{self, ChangedConfig};
 use super::{NAMESPACE, metadata, snapshots};
 use crate::dir::Dir;
+use crate::driver::DEFAULT;
 use crate::error::StoreError;
-use crate::root::{LockedRoot, Refusal};
+use crate::root::{Guard, LockedRoot, Refusal};
 use crate::schema::paths::{
     CONTAINERD, CONTAINERD_CONTENT, CONTAINERD_DAEMON, CONTAINERD_METADATA, OVERLAYFS_SNAPSHOTTER, SNAPSHOTTER_PREFIX,
 };
@@ -295,6 +296,21 @@ fn contents(root: &Dir) -> Result<Option<String>, StoreError> {
         }
     }
     Ok(None)
+}
+
+/// Checks that a store could be made in a data-root now, and changes nothing. Returns whether there is no such root yet.
+///
+/// # Errors
+/// [`StoreError::Refused`] if there is something in containerd's store already, or the root must not be written to.
+pub fn expect_empty(root: &Path) -> Result<bool, StoreError> {
+    let permit = Guard { driver: Some(DEFAULT) }.ask(root)?;
+    let (is_new, path) = (permit.is_new(), permit.path().to_path_buf());
+    if let Some(known) = permit.into_reader()?
+        && let Some(what) = contents(&known.dir)?
+    {
+        return Err(StoreError::Refused { root: path, refusal: Refusal::ContainerdHolds { what } });
+    }
+    Ok(is_new)
 }
 
 /// Opens a data-root, which is made where there is none, and begins a store in it.

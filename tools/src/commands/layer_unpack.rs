@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use images::load::{ImportOptions, ImportReport, ImportRequest, dry_run};
-use images::source::{Select, UnusableName};
+use images::load::{ImportOptions, ImportReport, ImportRequest, dry_run, dry_run_into_containerd};
+use images::source::{ArchiveError, Opened, Select, UnusableName};
 use images::unpack::UnpackReport;
 use snapshot::reference::Reference;
 
@@ -65,7 +65,7 @@ struct Cli {
 
     /// Image store of DATA_ROOT to import into: that of the storage driver, or containerd's, which must be empty [default: overlay2]
     #[arg(long = "store", value_enum, value_name = "STORE", requires = "root",
-          conflicts_with_all = ["storage_driver", "dry_run", "bench"])]
+          conflicts_with_all = ["storage_driver", "bench"])]
     image_store: Option<Store>,
 
     #[command(flatten)]
@@ -182,16 +182,22 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if remote.is_some() && (cli.store.dry_run || cli.bench.is_some()) {
         return Err(UsageError("--dry-run and --bench go with an archive, not with a registry".into()).into());
     }
-    if remote.is_some() && target == Target::Containerd {
-        return Err(UsageError("--store containerd takes an archive, not an image of a registry".into()).into());
-    }
     if cli.store.dry_run {
-        if target != Target::Root {
-            return Err(UsageError("--dry-run goes with --root".into()).into());
-        }
         let observer = &Progress::new(NAME, cli.unpack.quiet);
         let request = ImportRequest { archive: &archive, select: &select, options: &options, observer };
-        let report = dry_run(input::open(&archive)?, &to, &request).map_err(input::with_name(&archive))?;
+        let report = match target {
+            Target::Root => dry_run(input::open(&archive)?, &to, &request),
+            Target::Containerd => match input::open(&archive)? {
+                Opened::Archive(opened) => dry_run_into_containerd(&opened, &to, &request),
+                Opened::LayerTar(_) => Err(ArchiveError::NotAnImageArchive { path: archive.clone() }.into()),
+                Opened::Compressed(..) | Opened::Pipe(_) => {
+                    let reason = "--dry-run with --store containerd takes an archive in a file that is not compressed as a whole";
+                    return Err(UsageError(reason.into()).into());
+                }
+            },
+            Target::Layers | Target::Rootfs => return Err(UsageError("--dry-run goes with --root".into()).into()),
+        };
+        let report = report.map_err(input::with_name(&archive))?;
         return print_report(&report, json, true);
     }
     if target != Target::Rootfs {

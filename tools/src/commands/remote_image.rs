@@ -12,6 +12,7 @@ use registry::{BlobListener, PullRequest, RegistryClient, RegistryError, Remote}
 use snapshot::reference::Reference;
 
 use super::image::pull;
+use super::store::Store;
 use crate::registries::{SourceFlags, cause, complain_of_retry, in_turn, parse};
 
 /// How an argument begins that names an image of a registry, as other tools for images spell it.
@@ -61,11 +62,19 @@ impl<'i> RemoteImage<'i> {
         })
     }
 
-    /// Imports the image into a data-root, as `image pull` does, and gives it the same names.
-    pub(crate) fn import(&self, root: &Path, request: &ImportRequest<'_>) -> anyhow::Result<ImportReport> {
+    /// Imports the image into a store of a data-root, as `image pull` does, and gives it the same names.
+    pub(crate) fn import(
+        &self,
+        root: &Path,
+        store: Store,
+        request: &ImportRequest<'_>,
+    ) -> anyhow::Result<ImportReport> {
         self.ask(|client| {
             let resolved = registry::resolve(client, &self.reference, request.select.platform.as_ref())?;
-            pull::twice(|| pull::import(resolved.clone(), root, self.pull(client, &pull::blobs_dir(root)), request))
+            pull::twice(|| {
+                let pull = self.pull(client, &pull::blobs_dir(root));
+                pull::import(resolved.clone(), (root, store), pull, request)
+            })
         })
     }
 

@@ -9,7 +9,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use images::load::{ImportError, ImportOptions, ImportReport, ImportRequest, import_images};
+use images::load::{
+    ImportError, ImportOptions, ImportReport, ImportRequest, import_images, import_images_into_containerd,
+};
 use images::source::{Platform, Select};
 use layerfs::Digest;
 use lines::{Form, Lines};
@@ -22,6 +24,7 @@ use snapshot::schema::references::References;
 use super::change::reference_error;
 use super::events::Events;
 use crate::commands::layerfs::NAME;
+use crate::commands::store::Store;
 use crate::exit::{Interrupted, UsageError};
 use crate::flags::writable;
 use crate::registries::{SourceFlags, cause, in_turn, parse};
@@ -264,7 +267,7 @@ impl Pull<'_> {
         let name = PathBuf::from(reference.familiar());
         let select = Select::default();
         let request = ImportRequest { archive: &name, select: &select, options: self.options, observer: &*lines };
-        import(resolved, self.root, pull, &request)
+        import(resolved, (self.root, Store::Overlay2), pull, &request)
     }
 }
 
@@ -288,18 +291,26 @@ pub(crate) fn twice<T>(attempt: impl Fn() -> Result<T, (anyhow::Error, bool)>) -
     result.map_err(|(error, _)| error)
 }
 
-/// Imports an image of a registry. The second part of an error says whether another attempt may go better.
+/// Imports an image of a registry into one of a root's stores. The second part of an error says whether another attempt may go
+/// better.
 pub(crate) fn import(
     resolved: Resolved,
-    root: &Path,
+    (root, store): (&Path, Store),
     pull: PullRequest,
     request: &ImportRequest<'_>,
 ) -> Result<ImportReport, (anyhow::Error, bool)> {
     let tmp = root.join(TMP);
     let (is_new, had_root, had_tmp) = (!root.exists(), root.join("image").exists(), tmp.exists());
-    let names = names(&pull.reference, resolved.digest);
+    let names = match store {
+        Store::Overlay2 => names(&pull.reference, resolved.digest),
+        // There a name that is a tag has no other beside it: its digest follows from what it leads to.
+        Store::Containerd => vec![pull.reference.clone()],
+    };
     let remote = Remote::new(resolved, &names, pull);
-    let imported = import_images(&remote, root, request);
+    let imported = match store {
+        Store::Overlay2 => import_images(&remote, root, request),
+        Store::Containerd => import_images_into_containerd(&remote, root, request),
+    };
     let fault = imported.as_ref().err().and_then(|_| remote.fault());
     // On a full disk, what has arrived would only be in the way.
     let no_room = fault.as_ref().is_some_and(|(error, _)| error.is_no_space())

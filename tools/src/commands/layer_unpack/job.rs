@@ -7,6 +7,7 @@ use images::source::{Format, Select};
 use images::unpack::{UnpackForm, UnpackReport};
 
 use crate::commands::remote_image::RemoteImage;
+use crate::commands::store::Store;
 use crate::input;
 
 /// What to make of an archive.
@@ -68,7 +69,10 @@ impl Job<'_> {
         };
         if let Some(remote) = self.remote {
             return match form {
-                None => remote.import(to, &request).map(Done::Import),
+                None if self.target == Target::Containerd => {
+                    remote.import(to, Store::Containerd, &request).map(Done::Import)
+                }
+                None => remote.import(to, Store::Overlay2, &request).map(Done::Import),
                 Some(form) => remote.unpack(to, form, &request).map(Done::Directories),
             };
         }

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use layerfs::Digest;
 use serde_json::json;
 use tempfile::TempDir;
+use testkit::dockerd::Dockerd;
 use testkit::fault_registry::{FaultRegistry, Reply, Served};
 use testkit::mounts::Mounted;
 use testkit::{image, tarfile};
@@ -144,6 +145,33 @@ fn a_build_that_is_killed_while_a_command_runs_leaves_nothing_for_long() {
         assert_eq!(names_in(dir.path()).iter().filter(|name| name.starts_with("layerfs-build-")).count(), 0);
     }
     assert!(met > 0, "no build was killed while a command ran");
+    assert_whole(&root);
+}
+
+/// dockerd starts on what a killed build has left, shows no container, and keeps nothing that the next command would take away.
+#[test]
+fn docker_starts_where_a_build_was_killed() {
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    std::fs::write(context.join("Dockerfile"), "FROM layerfs-test/busybox:1\nRUN sleep 60\n").unwrap();
+    let mut command = Command::new(testkit::program("layerfs"));
+    command.arg("--root").arg(&root).args(["build", "--no-sync"]).arg(&context);
+    let mut build = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let layers = root.join("image/overlay2/layerdb");
+    while names_in(&layers.join("mounts")).is_empty() {
+        assert!(build.try_wait().unwrap().is_none(), "the build has ended");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    build.kill().unwrap();
+    build.wait().unwrap();
+    let daemon = Dockerd::start(&root);
+    let said = |arguments: &[&str]| testkit::succeeded("docker", daemon.docker(arguments));
+    assert_eq!(said(&["ps", "-aq"]), "");
+    assert!(said(&["images"]).contains("layerfs-test/busybox"));
+    daemon.stop();
+    testkit::made_by_layerfs(&root, &["tag", "layerfs-test/busybox:1", "again:1"]);
+    assert_eq!(names_in(&layers.join("mounts")), [""; 0]);
     assert_whole(&root);
 }
 

@@ -10,7 +10,7 @@
 //! - [`archive`], [`image`], [`platforms`], [`synthetic`], [`tarfile`]: archives to import; [`bad`], [`cut`]: such as
 //!   must be refused
 //! - [`run`], [`user`], [`mounts`], [`kill`]: our programs, as whom and where they run, and how they are stopped
-//! - [`littered`]: a store with litter of every kind, and what of it somebody needs; [`bolt`]: its database
+//! - [`littered`]: a store with litter of every kind, and what of it somebody needs; [`bolt`]: databases, made and changed
 //! - [`store`], [`root`], [`live`], [`saved`]: what is in a data-root, by its files or by a daemon's word
 //! - [`quiet`], [`TreeState`], [`listing()`]: what has changed
 //! - [`cachegrind`]: how much work something is

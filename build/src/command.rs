@@ -28,7 +28,7 @@ pub(crate) fn create(store: &BuildStore<'_>, options: &Options, config: RunConfi
     host.extra_hosts = Some(options.hosts.clone()).filter(|hosts| !hosts.is_empty());
     host.log_config.kind = "none".into();
     host.shm_size = options.shm_size;
-    let request = containers::Request { name: None, config, host, platform: None, bare: false };
+    let request = containers::Request { config, host, ..containers::Request::default() };
     Ok(containers::create(&store.root, store.driver, request)?)
 }
 

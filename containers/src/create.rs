@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use runtime::Runtime;
 use rustix::io::Errno;
 use snapshot::catalog::{Catalog, Resolved};
 use snapshot::driver::MountGuard;
@@ -44,6 +45,8 @@ pub struct Request {
     pub platform: Option<Platform>,
     /// Nothing counts that the image's config says: only its files.
     pub bare: bool,
+    /// The runtime that is to start it, which must be there; nothing for any.
+    pub runtime: String,
 }
 
 /// Opens a root to change its containers, and reads what it says of them, and of the images that are named.
@@ -74,7 +77,7 @@ pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Re
     // either, and with some drivers need not.
     let _ = own_mounts();
     let (mut transaction, catalog) = open(root, driver, &[&request.config.image])?;
-    let Request { name, mut config, mut host, platform, bare } = request;
+    let Request { name, mut config, mut host, platform, bare, runtime } = request;
     let Resolved::Image(image) = catalog.resolve(&config.image) else {
         return Err(ContainerError::NoImage(config.image));
     };
@@ -93,6 +96,12 @@ pub fn create(root: &Path, driver: Option<&'static str>, request: Request) -> Re
     let is_named = name.is_some();
     let name = names::choose(&catalog, name.as_deref(), &id)?;
     complete(&mut config, &mut host, &id)?;
+    Runtime::find(&runtime, Path::new("/"))?;
+    for mode in [&host.pid_mode, &host.ipc_mode] {
+        if let Some(other) = mode.strip_prefix("container:") {
+            names::find(&catalog, other)?;
+        }
+    }
     let from = volumes_from(&transaction, &catalog, &host)?;
     let root_path = transaction.root().dir().path().to_path_buf();
     let mounts = MountPoints::collect(&root_path, &catalog, &config, &host, from)?;
@@ -187,11 +196,7 @@ pub(crate) fn files(
         os: "linux".into(),
         mount_points: mounts.points,
         seccomp_profile: option("seccomp"),
-        no_new_privileges: security.iter().any(|text| {
-            text == "no-new-privileges"
-                || text.starts_with("no-new-privileges=true")
-                || text.starts_with("no-new-privileges:true")
-        }),
+        no_new_privileges: security.iter().rev().find_map(|text| no_new_privileges(text)).unwrap_or(false),
         ..ConfigFile::default()
     };
     ContainerFiles { config, host }
@@ -275,6 +280,17 @@ pub(crate) fn merge(config: &mut RunConfig, image: &RunConfig) -> Result<(), Con
     Ok(())
 }
 
+/// What a security option says of new privileges, its value as Go's `strconv.ParseBool` reads it.
+fn no_new_privileges(option: &str) -> Option<bool> {
+    let value = option.strip_prefix("no-new-privileges")?;
+    match value.strip_prefix(['=', ':']) {
+        None if value.is_empty() => Some(true),
+        Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Some(true),
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Some(false),
+        _ => None,
+    }
+}
+
 /// dockerd's checks of a request (`daemon/container.go: verifyContainerSettings`, `daemon/daemon_unix.go`).
 fn check(config: &RunConfig, host: &HostConfig) -> Result<(), ContainerError> {
     let invalid = |message: String| Err(ContainerError::Invalid(message));
@@ -284,7 +300,10 @@ fn check(config: &RunConfig, host: &HostConfig) -> Result<(), ContainerError> {
             config.working_dir
         ));
     }
-    if !config.stop_signal.is_empty() && runtime::signal_number(&config.stop_signal).is_none() {
+    // dockerd takes any number, also of no signal.
+    let is_signal =
+        |text: &str| runtime::signal_number(text).is_some() || text.parse::<i32>().is_ok_and(|number| number != 0);
+    if !config.stop_signal.is_empty() && !is_signal(&config.stop_signal) {
         return invalid(format!("Invalid signal: {}", config.stop_signal));
     }
     if let Some(entry) = config.env.iter().flatten().find(|entry| entry.starts_with('=') || entry.is_empty()) {
@@ -307,11 +326,15 @@ fn check(config: &RunConfig, host: &HostConfig) -> Result<(), ContainerError> {
     }
     limits::check(config, host)?;
     if !matches!(host.log_config.kind.as_str(), "" | "json-file" | "none") {
-        return invalid(format!("logger: no log driver named '{}' is registered", host.log_config.kind));
+        let driver = &host.log_config.kind;
+        return invalid(format!("error looking up logging plugin {driver}: plugin {driver:?} not found"));
     }
     for text in host.security_opt.iter().flatten() {
         let name = text.split(['=', ':']).next().unwrap_or_default();
         if !matches!(name, "seccomp" | "apparmor" | "label" | "no-new-privileges") {
+            return invalid(format!("invalid --security-opt 2: {text:?}"));
+        }
+        if name == "no-new-privileges" && no_new_privileges(text).is_none() {
             return invalid(format!("invalid --security-opt 2: {text:?}"));
         }
     }
@@ -376,8 +399,15 @@ fn volumes_from(
     let mut all = Vec::new();
     for text in host.volumes_from.iter().flatten() {
         let (name, mode) = text.split_once(':').unwrap_or((text, "rw"));
+        let invalid = |why: &str| Err(ContainerError::Invalid(why.to_owned()));
+        if text.is_empty() {
+            return invalid("volumes-from specification cannot be an empty string");
+        }
         if !matches!(mode, "rw" | "ro" | "z" | "Z") {
-            return Err(ContainerError::Invalid(format!("invalid mode for volumes-from: {mode}")));
+            return invalid(&format!("invalid mode: {mode}"));
+        }
+        if name.is_empty() {
+            return invalid("invalid name or ID supplied: \"\"");
         }
         let other = names::find(catalog, name)?;
         let files = read(transaction.root().dir(), &other.id)?;

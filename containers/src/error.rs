@@ -88,7 +88,7 @@ impl ContainerError {
         match self {
             Self::Start { status, .. } => *status,
             Self::Runtime(error) => error.status(),
-            Self::Spec(SpecError::Device { .. }) => 127,
+            Self::Spec(SpecError::Device { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => 127,
             _ => 125,
         }
     }

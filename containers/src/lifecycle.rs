@@ -99,7 +99,7 @@ impl Store {
             _ => {}
         }
         let files = read(transaction.root().dir(), id)?;
-        check_propagation(files.config.mount_points.values().flatten())?;
+        check_propagation(transaction.root().dir().path(), files.config.mount_points.values().flatten())?;
         drop(transaction);
         let root = std::path::absolute(&self.root).map_err(ContainerError::io("finding", &self.root))?;
         let order = Order {

@@ -46,38 +46,43 @@ impl MountPoints {
         }
         let mut explicit: HashSet<String> = HashSet::new();
         let mut take = |all: &mut Self, point: MountPointFile| {
-            if !explicit.insert(point.destination.clone())
-                || host.tmpfs.iter().flatten().any(|(at, _)| *at == point.destination)
-            {
+            if !explicit.insert(point.destination.clone()) {
                 return invalid(format!("Duplicate mount point: {}", point.destination));
             }
             all.points.insert(point.destination.clone(), Some(point));
             Ok(())
         };
+        let driver = Some(&host.volume_driver).filter(|driver| !driver.is_empty());
         for text in host.binds.iter().flatten() {
-            let point = beside_the_root(parse_bind(text)?, root)?;
+            let mut point = beside_the_root(parse_bind(text)?, root)?;
+            if let Some(driver) = driver.filter(|_| point.kind == "volume") {
+                point.driver.clone_from(driver);
+            }
+            if host.tmpfs.iter().flatten().any(|(at, _)| *at == point.destination) {
+                return invalid(format!("Duplicate mount point: {}", point.destination));
+            }
             take(&mut all, point)?;
         }
         for mount in host.mounts.iter().flatten() {
             let point = beside_the_root(of_mount(mount)?, root)?;
             take(&mut all, point)?;
         }
+        for at in host.tmpfs.iter().flatten().map(|(at, _)| at) {
+            checked_destination(at).map_err(ContainerError::Invalid)?;
+        }
         for destination in config.volumes.iter().flatten().map(|(at, _)| clean(at)) {
-            if !destination.starts_with('/') {
-                return invalid(format!(
-                    "invalid volume specification: '{destination}': invalid mount path: '{destination}' mount path must be absolute"
-                ));
-            }
-            if destination == "/" {
-                return invalid(
-                    "invalid volume specification: '/': invalid specification: destination can't be '/'".into(),
-                );
+            // dockerd takes one that is not absolute for one below the root.
+            if let Err(why) = checked_destination(&format!("/{destination}")) {
+                return invalid(format!("invalid volume specification: '{destination}': {why}"));
             }
             let tmpfs = host.tmpfs.iter().flatten().any(|(at, _)| *at == destination);
             if all.points.contains_key(&destination) || tmpfs {
                 continue;
             }
-            let point = MountPointFile { destination: destination.clone(), rw: true, ..volume_point("") };
+            let mut point = MountPointFile { destination: destination.clone(), rw: true, ..volume_point("") };
+            if let Some(driver) = driver {
+                point.driver.clone_from(driver);
+            }
             all.points.insert(destination, Some(point));
         }
         all.resolve(root, catalog)?;
@@ -127,11 +132,11 @@ impl MountPoints {
 /// A bind that shows the data-root, or is in it, must not keep mounts there that dockerd has taken away: it follows the host
 /// (moby v20.10.24 `daemon/volumes_linux.go: validateBindDaemonRoot`, which compares the texts).
 fn beside_the_root(mut point: MountPointFile, root: &Path) -> Result<MountPointFile, ContainerError> {
-    let root = root.to_string_lossy();
     let source = &point.spec.source;
-    if point.kind != "bind" || !(source.starts_with(&*root) || root.starts_with(source.as_str())) {
+    if point.kind != "bind" || !is_beside_root(source, root) {
         return Ok(point);
     }
+    let root = root.display();
     let given = point.spec.bind_options.as_ref().map_or("", |options| options.propagation.as_str());
     match given {
         "" => point.propagation = "rslave".into(),
@@ -146,8 +151,17 @@ fn beside_the_root(mut point: MountPointFile, root: &Path) -> Result<MountPointF
     Ok(point)
 }
 
+fn is_beside_root(source: &str, root: &Path) -> bool {
+    let root = root.to_string_lossy();
+    source.starts_with(&*root) || root.starts_with(source)
+}
+
 /// A volume that does not exist yet, with the labels and options that `--mount` gives it.
 fn new_volume(name: &VolumeName, point: &MountPointFile) -> Result<NewVolume, ContainerError> {
+    if point.driver != "local" {
+        let driver = &point.driver;
+        return invalid(format!("error looking up volume plugin {driver}: plugin {driver:?} not found"));
+    }
     let given = point.spec.volume_options.clone().unwrap_or_default();
     let options = given.driver_config.and_then(|driver| driver.options).unwrap_or_default();
     let mounting = mounting(&options).map_err(|why| ContainerError::Invalid(format!("create {name}: {why}")))?;
@@ -174,6 +188,20 @@ pub(crate) fn clean(path: &str) -> String {
     if absolute { format!("/{joined}") } else { joined }
 }
 
+/// Where in the container something may be mounted (`linux_parser.go: linuxValidateNotRoot, linuxValidateAbsolute`).
+fn checked_destination(path: &str) -> Result<String, String> {
+    let cleaned = clean(path);
+    match cleaned.as_str() {
+        "/" => Err("invalid specification: destination can't be '/'".into()),
+        absolute if absolute.starts_with('/') => Ok(cleaned),
+        _ => Err(format!("invalid mount path: '{path}' mount path must be absolute")),
+    }
+}
+
+fn of_kind(kind: &str, why: &str) -> String {
+    format!("invalid mount config for type \"{kind}\": {why}")
+}
+
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "slave", "rslave", "shared", "rshared"];
 
 /// `source:destination[:mode]`
@@ -194,9 +222,9 @@ pub(crate) fn parse_bind(text: &str) -> Result<MountPointFile, ContainerError> {
         let class = match option {
             "ro" | "rw" => "access",
             "z" | "Z" => "label",
-            "nocopy" if !is_bind => "copy",
+            "nocopy" => "copy",
             "consistent" | "cached" | "delegated" | "default" => "consistency",
-            option if is_bind && PROPAGATIONS.contains(&option) => "propagation",
+            option if PROPAGATIONS.contains(&option) => "propagation",
             _ => return invalid(format!("invalid mode: {mode}")),
         };
         if seen.contains(&class) {
@@ -207,16 +235,13 @@ pub(crate) fn parse_bind(text: &str) -> Result<MountPointFile, ContainerError> {
     let options: Vec<&str> = mode.split(',').collect();
     let writable = !options.contains(&"ro");
     let kind = if is_bind { "bind" } else { "volume" };
-    let cleaned = clean(destination);
-    if !cleaned.starts_with('/') {
-        return fail(format!(
-            "invalid mount config for type \"{kind}\": invalid mount path: '{destination}' mount path must be absolute"
-        ));
-    }
-    if cleaned == "/" {
-        return fail(format!(
-            "invalid mount config for type \"{kind}\": invalid specification: destination can't be '/'"
-        ));
+    let cleaned = match checked_destination(destination) {
+        Ok(cleaned) => cleaned,
+        Err(why) => return fail(of_kind(kind, &why)),
+    };
+    let (stray, options_of) = if is_bind { ("copy", "VolumeOptions") } else { ("propagation", "BindOptions") };
+    if seen.contains(&stray) {
+        return fail(of_kind(kind, &format!("field {options_of} must not be specified")));
     }
     if is_bind {
         let named = options.iter().find(|option| PROPAGATIONS.contains(option));
@@ -242,13 +267,7 @@ pub(crate) fn parse_bind(text: &str) -> Result<MountPointFile, ContainerError> {
             ..MountPointFile::default()
         });
     }
-    if !names::is_valid(source) || source.starts_with('/') {
-        let advice = "If you intended to pass a host directory, use absolute path";
-        return invalid(format!(
-            "create {source}: \"{source}\" includes invalid characters for a local volume name, only \
-             \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. {advice}"
-        ));
-    }
+    names::check_volume(source)?;
     let no_copy = options.contains(&"nocopy");
     let spec = ServiceMount {
         kind: "volume".into(),
@@ -265,17 +284,11 @@ pub(crate) fn parse_bind(text: &str) -> Result<MountPointFile, ContainerError> {
 /// A mount of `--mount`.
 fn of_mount(mount: &ServiceMount) -> Result<MountPointFile, ContainerError> {
     let kind = mount.kind.as_str();
-    let fail = |why: String| invalid(format!("invalid mount config for type \"{kind}\": {why}"));
+    let fail = |why: String| invalid(of_kind(kind, &why));
     if mount.target.is_empty() {
         return fail("field Target must not be empty".into());
     }
-    let destination = clean(&mount.target);
-    if !destination.starts_with('/') {
-        return fail(format!("invalid mount path: '{}' mount path must be absolute", mount.target));
-    }
-    if destination == "/" {
-        return fail("invalid specification: destination can't be '/'".into());
-    }
+    let destination = checked_destination(&mount.target).map_err(|why| ContainerError::Invalid(of_kind(kind, &why)))?;
     let point = MountPointFile {
         destination,
         rw: !mount.read_only,
@@ -288,17 +301,19 @@ fn of_mount(mount: &ServiceMount) -> Result<MountPointFile, ContainerError> {
             if mount.source.is_empty() {
                 return fail("field Source must not be empty".into());
             }
+            if !mount.source.starts_with('/') {
+                return fail(format!("invalid mount path: '{}' mount path must be absolute", mount.source));
+            }
             let given = mount.bind_options.as_ref().map(|options| options.propagation.clone()).unwrap_or_default();
+            if !given.is_empty() && !PROPAGATIONS.contains(&given.as_str()) {
+                return fail(format!("invalid propagation mode: {given}"));
+            }
             let propagation = if given.is_empty() { "rprivate".to_owned() } else { given };
             Ok(MountPointFile { source: clean(&mount.source), propagation, skip_mountpoint_creation: true, ..point })
         }
         "volume" => {
-            if !mount.source.is_empty() && !names::is_valid(&mount.source) {
-                let source = &mount.source;
-                return invalid(format!(
-                    "create {source}: \"{source}\" includes invalid characters for a local volume name, only \
-                     \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
-                ));
+            if !mount.source.is_empty() {
+                names::check_volume(&mount.source)?;
             }
             let driver = mount.volume_options.as_ref().and_then(|options| options.driver_config.as_ref());
             let driver = driver.map(|config| config.name.clone()).filter(|name| !name.is_empty());
@@ -310,8 +325,9 @@ fn of_mount(mount: &ServiceMount) -> Result<MountPointFile, ContainerError> {
                 ..point
             })
         }
+        "tmpfs" if !mount.source.is_empty() => fail("field Source must not be specified".into()),
         "tmpfs" => Ok(point),
-        _ => invalid(format!("mount type unknown: {kind:?}")),
+        _ => fail("mount type unknown".into()),
     }
 }
 
@@ -325,8 +341,15 @@ pub(crate) fn source(root: &Path, point: &MountPointFile) -> PathBuf {
 
 /// A bind can only follow the host's mounts where the host passes them on (moby v20.10.24 `daemon/oci_linux.go: ensureShared,
 /// ensureSharedOrSlave`). To be asked before this process has mounts of its own.
-pub(crate) fn check_propagation<'p>(points: impl Iterator<Item = &'p MountPointFile>) -> Result<(), ContainerError> {
+pub(crate) fn check_propagation<'p>(
+    root: &Path,
+    points: impl Iterator<Item = &'p MountPointFile>,
+) -> Result<(), ContainerError> {
     for point in points.filter(|point| point.kind == "bind") {
+        // Nobody has asked for it: then it follows the host if it can.
+        if point.spec.bind_options.is_none() && is_beside_root(&point.spec.source, root) {
+            continue;
+        }
         let wanted = match point.propagation.as_str() {
             "shared" | "rshared" => "shared",
             "slave" | "rslave" => "shared or slave",

@@ -25,6 +25,21 @@ pub(crate) fn is_valid(name: &str) -> bool {
     name.len() > 1 && name.bytes().all(plain) && name.as_bytes()[0].is_ascii_alphanumeric()
 }
 
+/// Refuses what dockerd refuses as the name of a volume (moby v20.10.24 `volume/local/local.go: validateName`).
+pub(crate) fn check_volume(name: &str) -> Result<(), ContainerError> {
+    let why = if name.len() == 1 {
+        "volume name is too short, names should be at least two alphanumeric characters".to_owned()
+    } else if !is_valid(name) || name.starts_with('/') {
+        format!(
+            "{name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If \
+             you intended to pass a host directory, use absolute path"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(ContainerError::Invalid(format!("create {name}: {why}")))
+}
+
 /// The name of a new container, with its slash: the wanted one, or one that is drawn.
 pub(crate) fn choose(catalog: &Catalog, wanted: Option<&str>, id: &ContainerId) -> Result<String, ContainerError> {
     if let Some(wanted) = wanted {

@@ -142,5 +142,9 @@ fn mount(root: &Path, point: &MountPointFile) -> Mount {
             MountKind::Bind { source: source(root, point), propagation, non_recursive: options.non_recursive }
         }
     };
-    Mount { destination: point.destination.clone(), kind, readonly: !point.rw }
+    Mount {
+        destination: Path::new("/").join(&point.destination).to_string_lossy().into_owned(),
+        kind,
+        readonly: !point.rw,
+    }
 }

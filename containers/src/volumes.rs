@@ -23,13 +23,7 @@ impl Store {
     ) -> Result<VolumeName, ContainerError> {
         let drawn = CacheId::random().to_string();
         let name = name.unwrap_or(&drawn);
-        if !names::is_valid(name) || name.starts_with('/') {
-            let message = format!(
-                "create {name}: \"{name}\" includes invalid characters for a local volume name, only \
-                 \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
-            );
-            return Err(ContainerError::Invalid(message));
-        }
+        names::check_volume(name)?;
         let mounting = mounting(&options);
         let (mut transaction, catalog) = self.open()?;
         let name: VolumeName = name.parse().map_err(|_| ContainerError::Invalid(format!("no name: {name}")))?;

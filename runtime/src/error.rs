@@ -44,7 +44,7 @@ impl Stage {
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// No runtime of this name is installed.
-    #[error("no runtime {0:?} is installed")]
+    #[error("Unknown runtime specified {0}")]
     NotFound(String),
     /// The container could not be created or started.
     #[error("{message}")]

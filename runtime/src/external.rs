@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use self::answer::{Files, last_line, receive};
-pub(crate) use self::installed::{KNOWN, find, works_here};
+pub(crate) use self::installed::{KNOWN, RUNC, find, works_here};
 use crate::error::{RuntimeError, Stage};
 use crate::state::{State, Status};
 use crate::stdio::Stdio;

@@ -133,8 +133,8 @@ impl Exit {
 
 impl Runtime {
     /// Finds a runtime by what the user calls it: `builtin`, a name or path of a program, or `auto` for the first of crun,
-    /// runc and youki that is installed, else the built-in one. `state` is a directory for what is known of running
-    /// containers; it is made when it is needed.
+    /// runc and youki that is installed, else the built-in one. Nothing is `auto`, and docker's long names for runc are runc.
+    /// `state` is a directory for what is known of running containers; it is made when it is needed.
     ///
     /// # Errors
     /// [`RuntimeError::NotFound`]
@@ -142,14 +142,15 @@ impl Runtime {
         let external = |program: PathBuf| Self(Kind::External(External::new(program, state)));
         match wanted {
             "builtin" => Ok(Self(Kind::Builtin(Builtin::new(state)))),
-            "auto" => {
+            "auto" | "" => {
                 let found = external::KNOWN.iter().filter(|name| external::works_here(name));
                 let found = found.filter_map(|name| external::find(name)).next();
                 Ok(found.map_or_else(|| Self(Kind::Builtin(Builtin::new(state))), external))
             }
             name => {
                 let not_found = || RuntimeError::NotFound(name.to_owned());
-                external::find(name).map(external).ok_or_else(not_found)
+                let program = if external::RUNC.contains(&name) { "runc" } else { name };
+                external::find(program).map(external).ok_or_else(not_found)
             }
         }
     }

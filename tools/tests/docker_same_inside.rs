@@ -268,5 +268,5 @@ fn where_no_runtime_is_installed_our_own_is_taken() {
     command.args(["-m", "sh", "-c", script, "sh"]).arg(testkit::program("layerfs")).arg(&root).arg(IMAGE);
     let ran = run(command, Input::Nothing);
     assert_eq!(ran.stdout, "125\nran\n3\nbuiltin\ninside\n0\n1\nnothing stays\n", "{}", ran.stderr);
-    assert!(ran.stderr.contains("no runtime \"runc\" is installed"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Unknown runtime specified runc"), "{}", ran.stderr);
 }

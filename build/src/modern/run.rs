@@ -141,7 +141,7 @@ impl Builder<'_> {
         let dir = dir.map_err(BuildError::io("making a temporary directory"))?;
         let (config, host) = self.settings(built, step, dir.path(), needed)?;
         let config = RunConfig { image: self.image_of(built)?.to_string(), ..config };
-        let request = containers::Request { name: None, config, host, platform: None, bare: true };
+        let request = containers::Request { config, host, bare: true, ..containers::Request::default() };
         let container = containers::create(&self.store.root, self.store.driver, request)?;
         let done = self.run_container(built, step, &container);
         let removed = command::remove(&self.store, &container);

@@ -7,6 +7,9 @@ use crate::builtin;
 /// By name, the fastest first.
 pub(crate) const KNOWN: [&str; 3] = ["crun", "runc", "youki"];
 
+/// What docker calls runc besides (moby v20.10.24 `daemon/config/config_unix.go: GetAllRuntimes`).
+pub(crate) const RUNC: [&str; 2] = ["io.containerd.runc.v2", "io.containerd.runtime.v1.linux"];
+
 /// Whether a runtime can work on this machine: crun refuses control groups of both versions at once (1.8.1, "cgroups in
 /// hybrid mode not supported").
 pub(crate) fn works_here(name: &str) -> bool {

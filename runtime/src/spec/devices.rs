@@ -79,6 +79,9 @@ fn each(device: &Device, mut use_it: impl FnMut(&Path, &str) -> io::Result<()>) 
     }
     let mut found = Vec::new();
     all_of(&host, &mut found);
+    if found.is_empty() {
+        return Err(failed(io::Error::other("not a device node")));
+    }
     for node in found {
         let path = Path::new(node["path"].as_str().unwrap_or_default());
         let Ok(below) = path.strip_prefix(&host) else { continue };

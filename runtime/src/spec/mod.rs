@@ -83,7 +83,7 @@ pub enum SpecError {
     #[error("decoding seccomp profile failed: {0}")]
     Profile(String),
     /// File systems in memory have no such option.
-    #[error("Invalid tmpfs option {0:?}")]
+    #[error("invalid tmpfs option [{0}]")]
     TmpfsOption(String),
     /// What came out is no specification: a value does not fit.
     #[error("a value does not fit into an OCI specification: {0}")]

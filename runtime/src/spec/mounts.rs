@@ -104,7 +104,11 @@ fn last_of_each<'a>(options: &[&'a str]) -> Result<Vec<&'a str>, SpecError> {
     let mut seen: Vec<&str> = Vec::new();
     let mut kept = Vec::new();
     for &option in options.iter().rev().filter(|option| **option != "defaults") {
-        let about = subject(option).ok_or_else(|| SpecError::TmpfsOption(option.to_owned()))?;
+        let about = subject(option).ok_or_else(|| {
+            // As Go writes a list: the name, and what it is set to.
+            let parts: Vec<String> = option.splitn(2, '=').map(|part| format!("{part:?}")).collect();
+            SpecError::TmpfsOption(parts.join(" "))
+        })?;
         if !seen.contains(&about) {
             seen.push(about);
             kept.push(option);

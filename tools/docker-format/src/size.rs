@@ -88,14 +88,17 @@ pub fn parse(text: &str) -> Option<u64> {
 /// Bytes in powers of 1024, as docker's client takes them: `64m`, `1.5GiB`, `7` (docker/go-units v0.4.0 `RAMInBytes`).
 #[must_use]
 pub fn ram_in_bytes(text: &str) -> Option<i64> {
-    let lower = text.to_lowercase();
-    let number = lower.trim_end_matches("ib").trim_end_matches('b');
-    let (digits, shift) = [('k', 10), ('m', 20), ('g', 30), ('t', 40), ('p', 50)]
+    let end = text.find(|char: char| !char.is_ascii_digit() && char != '.').unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
+    let (shift, rest) = [('k', 10), ('m', 20), ('g', 30), ('t', 40), ('p', 50)]
         .into_iter()
-        .find_map(|(unit, shift)| Some((number.strip_suffix(unit)?, shift)))
-        .unwrap_or((number, 0));
-    let value: f64 = digits.trim().parse().ok()?;
-    (!value.is_sign_negative() && value.is_finite()).then_some((value * (1_i64 << shift) as f64) as i64)
+        .find_map(|(letter, shift)| Some((shift, unit.strip_prefix(letter)?)))
+        .unwrap_or((0, &unit));
+    let is_number = digits.split('.').all(|part| !part.is_empty()) && matches!(rest, "" | "i" | "b" | "ib");
+    let value: f64 = digits.parse().ok().filter(|_| is_number)?;
+    let bytes = value * (1_i64 << shift) as f64;
+    (bytes < i64::MAX as f64).then_some(bytes as i64)
 }
 
 /// A number without the zeros at the end of its decimals.

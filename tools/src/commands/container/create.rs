@@ -5,11 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
 use containers::{ContainerError, Request, Store};
 use snapshot::ids::ContainerId;
 use snapshot::reference::Reference;
 
 use super::flags::{CreateFlags, Pull};
+use super::run::FAILED;
 use crate::commands::image::pull;
 use crate::commands::layerfs::NAME;
 use crate::{flags, output, rootless, signals};
@@ -37,24 +39,30 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         }
         Err(error) => {
             complain(&error, &args.flags);
-            Ok(ExitCode::FAILURE)
+            Ok(if error.is::<BadFlags>() { FAILED.into() } else { ExitCode::FAILURE })
         }
     }
 }
 
+/// Flags whose values cannot be meant: what docker's client refuses, and not its daemon, has an exit status of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", message(.0))]
+struct BadFlags(anyhow::Error);
+
 /// Makes the container that the flags describe.
 pub(super) fn make(store: &Store, flags: &CreateFlags, detach: bool, is_run: bool) -> anyhow::Result<ContainerId> {
-    let request = flags.request(detach, is_run)?;
+    let request = flags.request(detach, is_run).map_err(BadFlags)?;
     let mut file = match &flags.cidfile {
         None => None,
         Some(path) => {
             if path.exists() {
                 anyhow::bail!(
-                    "Container ID file found, make sure the other container isn't running or delete {}",
+                    "container ID file found, make sure the other container isn't running or delete {}",
                     path.display()
                 );
             }
-            Some(std::fs::File::create_new(path)?)
+            let made = std::fs::File::create_new(path);
+            Some(made.with_context(|| format!("failed to create the container ID file: {}", path.display()))?)
         }
     };
     let made = fetched(store, flags, request);

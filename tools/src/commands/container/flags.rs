@@ -2,6 +2,7 @@
 //! them is in `request.rs`, and how their values are written in `values.rs`.
 
 mod checks;
+mod ports;
 mod request;
 mod values;
 
@@ -40,7 +41,7 @@ pub(crate) struct CreateFlags {
     #[arg(short, long, value_name = "STREAM")]
     pub(crate) attach: Vec<String>,
     /// Weight of block I/O, 10 to 1000
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    #[arg(long, default_value_t = 0, hide_default_value = true, allow_hyphen_values = true)]
     blkio_weight: u16,
     /// Add a capability
     #[arg(long, value_name = "CAPABILITY")]
@@ -58,22 +59,22 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<std::path::PathBuf>,
     /// Processor period in microseconds
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    #[arg(long, default_value_t = 0, hide_default_value = true, allow_negative_numbers = true)]
     cpu_period: i64,
     /// Processor quota in microseconds
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    #[arg(long, default_value_t = 0, hide_default_value = true, allow_negative_numbers = true)]
     cpu_quota: i64,
     /// Share of the processors
-    #[arg(short = 'c', long, default_value_t = 0, hide_default_value = true)]
+    #[arg(short = 'c', long, default_value_t = 0, hide_default_value = true, allow_negative_numbers = true)]
     cpu_shares: i64,
     /// Number of processors
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     cpus: Option<String>,
     /// Processors to run on: 0-3, 0,1
-    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     cpuset_cpus: String,
     /// Memory nodes to run on
-    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     cpuset_mems: String,
     /// Give a device of the host: HOST[:CONTAINER[:rwm]]
     #[arg(long, value_name = "DEVICE")]
@@ -88,10 +89,10 @@ pub(crate) struct CreateFlags {
     #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
     dns_option: Vec<String>,
     /// A search domain
-    #[arg(long, value_name = "DOMAIN")]
+    #[arg(long, value_name = "DOMAIN", allow_hyphen_values = true)]
     dns_search: Vec<String>,
     /// Name of the domain
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     domainname: String,
     /// Run this instead of the image's entry point
     #[arg(long, value_name = "PROGRAM")]
@@ -106,25 +107,25 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_name = "PORT")]
     expose: Vec<String>,
     /// Join another group
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", allow_hyphen_values = true)]
     group_add: Vec<String>,
     /// Command that tells whether the container is healthy
     #[arg(long, value_name = "COMMAND", default_value = "", hide_default_value = true)]
     health_cmd: String,
     /// Time between two checks
-    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true, allow_hyphen_values = true)]
     health_interval: String,
     /// Failures in a row that count
-    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true, allow_negative_numbers = true)]
     health_retries: i64,
     /// Time to start up
-    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true, allow_hyphen_values = true)]
     health_start_period: String,
     /// How long a check may take
-    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true, allow_hyphen_values = true)]
     health_timeout: String,
     /// Name of the host
-    #[arg(short = 'h', long, default_value = "", hide_default_value = true)]
+    #[arg(short = 'h', long, default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     hostname: String,
     /// Run docker-init as the first process
     #[arg(long)]
@@ -151,10 +152,10 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_name = "ADDRESS", default_value = "", hide_default_value = true)]
     mac_address: String,
     /// Memory limit
-    #[arg(short, long, value_name = "BYTES")]
+    #[arg(short, long, value_name = "BYTES", allow_hyphen_values = true)]
     memory: Option<String>,
     /// Memory that is kept free for others
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     memory_reservation: Option<String>,
     /// Memory and swap space together, -1 for no limit
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
@@ -166,7 +167,7 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_name = "MOUNT")]
     mount: Vec<String>,
     /// Name of the container
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) name: Option<String>,
     /// Network: none, which is the default here, or host
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
@@ -217,13 +218,13 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<String>,
     /// Size of /dev/shm
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     shm_size: Option<String>,
     /// Signal by which it is stopped
     #[arg(long, value_name = "SIGNAL", default_value = "", hide_default_value = true)]
     stop_signal: String,
     /// Seconds until it is killed
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     stop_timeout: Option<i64>,
     /// Set a parameter of the kernel
     #[arg(long, value_name = "NAME=VALUE")]
@@ -238,7 +239,7 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_name = "LIMIT")]
     ulimit: Vec<String>,
     /// User: NAME|UID[:GROUP|GID]
-    #[arg(short, long, default_value = "", hide_default_value = true)]
+    #[arg(short, long, default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     user: String,
     /// UTS namespace: host
     #[arg(long, value_name = "MODE", default_value = "", hide_default_value = true)]

@@ -34,7 +34,7 @@ pub(crate) struct Args {
 }
 
 /// The exit status of a command that could not start a container.
-const FAILED: u8 = 125;
+pub(super) const FAILED: u8 = 125;
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let ran = attempt(args, root, driver);

@@ -11,11 +11,6 @@ impl CreateFlags {
                 return Err(invalid("-a, --attach", text, "valid streams are STDIN, STDOUT and STDERR"));
             }
         }
-        for text in &self.label {
-            if text.starts_with('=') {
-                return Err(invalid("-l, --label", text, format!("invalid label '{text}': empty name")));
-            }
-        }
         for text in &self.device_cgroup_rule {
             if !is_device_rule(text) {
                 return Err(invalid("--device-cgroup-rule", text, format!("invalid device cgroup format '{text}'")));
@@ -37,11 +32,42 @@ impl CreateFlags {
         if !matches!(self.cgroupns.as_str(), "" | "host" | "private") {
             anyhow::bail!("--cgroupns: invalid CGROUP mode");
         }
+        for (flag, text) in [
+            ("interval", &self.health_interval),
+            ("timeout", &self.health_timeout),
+            ("start-period", &self.health_start_period),
+        ] {
+            if docker_format::until::duration(text).is_some_and(|nanos| nanos < 0) {
+                anyhow::bail!("--health-{flag} cannot be negative");
+            }
+        }
+        if self.network.as_deref() == Some("") {
+            anyhow::bail!("no name set for network");
+        }
         if self.health_retries < 0 {
             anyhow::bail!("--health-retries cannot be negative");
         }
         Ok(())
     }
+}
+
+/// Parameters of the kernel that each container has of its own (`opts/opts.go: ValidateSysctl`).
+const PARAMETERS: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
+/// Whether `NAME=VALUE` sets a parameter that may differ between containers.
+pub(super) fn is_own_parameter(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(name, _)| {
+        PARAMETERS.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue.")
+    })
 }
 
 /// `TYPE MAJOR:MINOR ACCESS`: `c 1:3 rwm`.

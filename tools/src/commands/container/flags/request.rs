@@ -8,8 +8,11 @@ use snapshot::schema::gojson::{Empty, StrSlice};
 use snapshot::schema::runconfig::{HealthConfig, RunConfig};
 
 use super::CreateFlags;
+use super::checks::is_own_parameter;
+use super::ports::{exposed, published};
 use super::values::{
-    bytes, device, duration, environment, exposed, invalid, lines_of, mount, pairs, range, some, ulimit,
+    bytes, device, domain, duration, environment, has_source, invalid, label, lines_of, mount, nano_cpus, pairs, read,
+    some, ulimit, without_repeats,
 };
 
 impl CreateFlags {
@@ -34,6 +37,7 @@ impl CreateFlags {
             config: self.config(detach, is_run)?,
             host: self.host()?,
             bare: false,
+            runtime: self.runtime.clone(),
         })
     }
 
@@ -46,16 +50,18 @@ impl CreateFlags {
             env.retain(|known| key(known) != key(&text));
             env.push(text);
         }
-        let mut labels = lines_of(&self.label_file)?;
-        labels.extend(self.label.clone());
+        let mut labels = lines_of(&self.label_file, |_| None)?;
+        for text in &self.label {
+            labels.push(label(text)?);
+        }
         let volumes: BTreeMap<String, Empty> =
-            self.volume.iter().filter(|text| !text.contains(':')).map(|text| (text.clone(), Empty)).collect();
+            self.volume.iter().filter(|text| !has_source(text)).map(|text| (text.clone(), Empty)).collect();
         let mut ports: BTreeMap<String, Empty> = BTreeMap::new();
         for text in &self.expose {
             ports.extend(exposed(text)?.into_iter().map(|port| (port, Empty)));
         }
-        for (port, _) in self.published()? {
-            ports.insert(port, Empty);
+        for text in &self.publish {
+            ports.extend(published(text)?.into_iter().map(|(port, _)| (port, Empty)));
         }
         let stdin = self.interactive && !detach;
         let mut config = RunConfig {
@@ -88,7 +94,8 @@ impl CreateFlags {
 
     fn health(&self) -> anyhow::Result<Option<HealthConfig>> {
         if self.no_healthcheck {
-            if !self.health_cmd.is_empty() {
+            let times = [&self.health_interval, &self.health_timeout, &self.health_start_period];
+            if !self.health_cmd.is_empty() || self.health_retries != 0 || times.iter().any(|time| *time != "0s") {
                 anyhow::bail!("--no-healthcheck conflicts with --health-* options");
             }
             return Ok(Some(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() }));
@@ -105,7 +112,7 @@ impl CreateFlags {
 
     fn host(&self) -> anyhow::Result<HostConfig> {
         let mut host = HostConfig {
-            binds: some(&self.volume.iter().filter(|text| text.contains(':')).cloned().collect::<Vec<_>>()),
+            binds: some(&without_repeats(self.volume.iter().filter(|text| has_source(text)))),
             network_mode: self.network.clone().unwrap_or_else(|| "none".into()),
             auto_remove: self.rm,
             volume_driver: self.volume_driver.clone(),
@@ -115,7 +122,7 @@ impl CreateFlags {
             cgroupns_mode: self.cgroupns.clone(),
             dns: Some(self.dns.clone()),
             dns_options: Some(self.dns_option.clone()),
-            dns_search: Some(self.dns_search.clone()),
+            dns_search: Some(self.dns_search.iter().map(|text| domain(text)).collect::<anyhow::Result<_>>()?),
             extra_hosts: some(&self.add_host),
             group_add: some(&self.group_add),
             ipc_mode: self.ipc.clone(),
@@ -141,13 +148,14 @@ impl CreateFlags {
         };
         host.log_config.kind.clone_from(&self.log_driver);
         host.log_config.config = Some(pairs(&self.log_opt));
+        if self.log_driver == "none" && !self.log_opt.is_empty() {
+            anyhow::bail!("invalid logging opts for driver none");
+        }
         if self.oom_kill_disable {
             host.oom_kill_disable = Some(true);
         }
         if let Some(text) = &self.cpus {
-            let value: f64 =
-                text.parse().map_err(|_| invalid("--cpus", text, "failed to parse as a rational number"))?;
-            host.nano_cpus = (value * 1e9).round() as i64;
+            host.nano_cpus = nano_cpus(text).map_err(|why| invalid("--cpus", text, why))?;
         }
         if let Some(text) = &self.memory {
             host.memory = bytes("-m, --memory", text)?;
@@ -164,14 +172,15 @@ impl CreateFlags {
             host.shm_size = bytes("--shm-size", text)?;
         }
         host.port_bindings = Some(BTreeMap::new());
-        for (port, binding) in self.published()? {
+        for (port, binding) in self.publish.iter().map(|text| published(text)).collect::<Result<Vec<_>, _>>()?.concat()
+        {
             let bindings = host.port_bindings.get_or_insert_default();
             bindings.entry(port).or_default().get_or_insert_default().push(binding);
         }
         self.restart_policy(&mut host)?;
         self.security(&mut host)?;
         for text in &self.add_host {
-            let address = text.split_once(':').map(|(_, address)| address);
+            let address = text.split_once(':').filter(|(name, _)| !name.is_empty()).map(|(_, address)| address);
             if address.is_none_or(|address| address != "host-gateway" && address.parse::<std::net::IpAddr>().is_err()) {
                 let why = match address {
                     None => format!("bad format for add-host: {text:?}"),
@@ -194,8 +203,8 @@ impl CreateFlags {
         }
         if !self.sysctl.is_empty() {
             for text in &self.sysctl {
-                if !text.contains('=') {
-                    return Err(invalid("--sysctl", text, format!("sysctl '{text}' is not allowed")));
+                if !is_own_parameter(text) {
+                    return Err(invalid("--sysctl", text, format!("sysctl '{text}' is not whitelisted")));
                 }
             }
             host.sysctls = Some(pairs(&self.sysctl));
@@ -216,12 +225,15 @@ impl CreateFlags {
     }
 
     fn restart_policy(&self, host: &mut HostConfig) -> anyhow::Result<()> {
-        let (name, most) = self.restart.split_once(':').unwrap_or((&self.restart, ""));
-        host.restart_policy.name = if name.is_empty() { "no".into() } else { name.to_owned() };
-        if !most.is_empty() {
-            host.restart_policy.maximum_retry_count = most.parse().map_err(|_| {
-                anyhow::anyhow!("invalid restart policy format: maximum retry count must be an integer")
-            })?;
+        let (name, most) =
+            self.restart.split_once(':').map_or((&*self.restart, None), |(name, most)| (name, Some(most)));
+        name.clone_into(&mut host.restart_policy.name);
+        if let Some(most) = most {
+            if most.contains(':') {
+                anyhow::bail!("invalid restart policy format");
+            }
+            host.restart_policy.maximum_retry_count =
+                most.parse().map_err(|_| anyhow::anyhow!("maximum retry count must be an integer"))?;
         }
         if self.rm && !matches!(host.restart_policy.name.as_str(), "no" | "") {
             anyhow::bail!("Conflicting options: --restart and --rm");
@@ -232,14 +244,17 @@ impl CreateFlags {
     fn security(&self, host: &mut HostConfig) -> anyhow::Result<()> {
         let mut options = Vec::new();
         for text in &self.security_opt {
-            let (name, value) = text.split_once(['=', ':']).unwrap_or((text, ""));
-            match (name, value) {
+            let parts = text.split_once('=').or_else(|| text.split_once(':'));
+            if parts.is_none() && text != "no-new-privileges" {
+                anyhow::bail!("Invalid --security-opt: {text:?}");
+            }
+            match parts.unwrap_or((text, "")) {
                 ("systempaths", "unconfined") => {
                     (host.masked_paths, host.readonly_paths) = (Some(Vec::new()), Some(Vec::new()));
                 }
                 ("seccomp", file) if file != "unconfined" => {
-                    let bytes = std::fs::read(file)
-                        .map_err(|error| anyhow::anyhow!("opening seccomp profile ({file}) failed: {error}"))?;
+                    let bytes = read(std::path::Path::new(file))
+                        .map_err(|why| anyhow::anyhow!("opening seccomp profile ({file}) failed: {why}"))?;
                     let profile: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
                         anyhow::anyhow!("compacting json for seccomp profile ({file}) failed: {error}")
                     })?;
@@ -252,33 +267,5 @@ impl CreateFlags {
             host.security_opt = Some(options);
         }
         Ok(())
-    }
-
-    /// Ports of the container with where they are published.
-    fn published(&self) -> anyhow::Result<Vec<(String, snapshot::schema::containerfile::PortBinding)>> {
-        let mut all = Vec::new();
-        for text in &self.publish {
-            let fail = || anyhow::anyhow!("Invalid containerPort: {text}");
-            let (rest, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
-            let mut parts = rest.rsplitn(3, ':');
-            let inner = parts.next().unwrap_or_default();
-            let outer = parts.next().unwrap_or_default();
-            let address = parts.next().unwrap_or_default().trim_matches(['[', ']']);
-            let (first, last) = range(inner).ok_or_else(fail)?;
-            let (host_first, host_last) = if outer.is_empty() { (0, 0) } else { range(outer).ok_or_else(fail)? };
-            if host_first != 0 && last - first != host_last - host_first && last != first {
-                anyhow::bail!("Invalid ranges specified for container and host Ports: {inner} and {outer}");
-            }
-            for number in first..=last {
-                let port = match host_first {
-                    0 => String::new(),
-                    _ if first == last && host_first != host_last => outer.to_owned(),
-                    _ => (host_first + (number - first)).to_string(),
-                };
-                let binding = snapshot::schema::containerfile::PortBinding { ip: address.to_owned(), port };
-                all.push((format!("{number}/{protocol}"), binding));
-            }
-        }
-        Ok(all)
     }
 }

@@ -218,4 +218,25 @@ mod tests {
         let (mut whole, mut bytes) = (Spread::new(None, 3), &b"abcd"[..]);
         assert_eq!((whole.next(&mut bytes), whole.next(&mut bytes)), (Some((0, &b"abc"[..])), None));
     }
+
+    #[test]
+    fn maps_that_are_too_long_are_refused() {
+        let block = |text: &[u8]| {
+            let mut block = [b'0'; 512];
+            block[..text.len()].copy_from_slice(text);
+            block
+        };
+        // In the body: by the number that it announces, and by its bytes where that number never ends.
+        let announced = BodyMap::default().push(&block(b"1048577\n"));
+        assert!(matches!(announced, Err(TarErrorKind::SparseMapTooLong)), "{announced:?}");
+        let mut map = BodyMap::default();
+        let pushed = (1..).find_map(|count| map.push(&block(b"")).err().map(|error| (count, error)));
+        assert!(matches!(pushed, Some((2049, TarErrorKind::SparseMapTooLong))), "{pushed:?}");
+        // In blocks of the old format, with 21 entries each.
+        let mut map = GnuMap { numbers: Vec::new(), size: 1 };
+        let mut extension = [b'0'; 512];
+        extension[504] = 1;
+        let pushed = (1..).find_map(|count| map.push(&extension).err().map(|error| (count, error)));
+        assert!(matches!(pushed, Some((49_933, TarErrorKind::SparseMapTooLong))), "{pushed:?}");
+    }
 }

@@ -358,3 +358,21 @@ fn peak_memory() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
+
+#[test]
+fn what_bbolt_refuses_to_store_is_not_written() {
+    use crate::write::{NewBucket, WriteError};
+    let written = |key: Vec<u8>, value: Vec<u8>| {
+        let mut root = NewBucket::default();
+        root.bucket("outer").bucket("inner").put(key, value);
+        root.into_database().map(|_| ()).map_err(|error| (error, error.to_string()))
+    };
+    assert_eq!(written(vec![b'k'; 32_768], Vec::new()), Ok(()));
+    let long = "a key has 32769 bytes, and may have 32768".to_owned();
+    assert_eq!(written(vec![b'k'; 32_769], Vec::new()), Err((WriteError::LongKey { length: 32_769 }, long)));
+    assert_eq!(written(Vec::new(), vec![1]), Err((WriteError::EmptyKey, "a key is empty".to_owned())));
+    // No page of this memory is ever touched.
+    let length = (1 << 31) - 1;
+    let long = "a value has 2147483647 bytes, and may have 2147483646".to_owned();
+    assert_eq!(written(vec![b'k'], vec![0; length]), Err((WriteError::LongValue { length }, long)));
+}

@@ -58,6 +58,8 @@ mod node;
 mod sharing;
 mod superblock;
 mod target;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod volume;
 

@@ -91,7 +91,7 @@ fn nodes_are_refused_for_what_is_wrong_with_them() {
     for (fields, entries, size, most) in [
         (&[(16, 253)][..], 253, 8, 252),
         (&[(24, 4)], 2, 4, 252),
-        (&[(20, 253)], 2, 8, 253),
+        (&[(20, 255)], 2, 8, 255),
         (&[(20, u32::MAX)], 2, 8, u32::MAX),
     ] {
         assert_eq!(read(fields), Err(BlockProblem::Entries { entries, size, most }));

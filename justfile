@@ -147,7 +147,8 @@ bench-run runs="15" archive="":
 sweep-run:
     LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test root_layer_run --test docker_run_kill --test root_run_escapes --test docker_same_inside --test docker_containers
 
-# Limits where control groups have version 2 alone: a start of a virtual machine (two minutes). Needs what `just vm` makes.
+# Limits where control groups have version 2 alone: a start of a virtual machine (two minutes; on a busy machine it may take its time, as
+# only what it uses of the processors counts). Needs what `just vm` makes.
 sweep-cgroup2:
     LAYERFS_REQUIRE=vm cargo test -p tools --test vm_cgroup2 -- --ignored vm_
 

@@ -2,11 +2,11 @@
 //!
 //! `just sweep-cgroup2` starts the test that starts the machine; the one that is called `inside` runs in there.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const IMAGE: &str = "layerfs-test/busybox:1";
 const ARCHIVE: &str = "/t/busybox-20.10.tar";
@@ -43,6 +43,12 @@ fn layerfs(arguments: &[&str]) -> String {
     testkit::succeeded("layerfs", run("layerfs", &[&root, arguments].concat())).trim().to_owned()
 }
 
+/// Says what comes next, so that who waits sees how far the machine has come.
+fn step(what: &str) {
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+    eprintln!("after {} s: {what}", uptime.split('.').next().unwrap());
+}
+
 /// A file of the container's own group, wherever it is shown.
 fn own(file: &str) -> String {
     format!("cat /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/{file} 2>/dev/null || cat /sys/fs/cgroup/{file}")
@@ -57,7 +63,7 @@ fn inside_limits_are_set_and_kept() {
     std::fs::create_dir_all(ROOT).unwrap();
     assert!(Command::new("mount").args(["--rbind", "/", ROOT]).status().unwrap().success());
     assert!(!Path::new("/sys/fs/cgroup/memory").exists() && Path::new("/sys/fs/cgroup/cgroup.controllers").exists());
-    // What is set.
+    step("limits are set");
     for (flags, file, expected) in [
         (&["--pids-limit", "50"][..], "pids.max", "50\n"),
         (&["-m", "64m"], "memory.max", "67108864\n"),
@@ -65,13 +71,17 @@ fn inside_limits_are_set_and_kept() {
     ] {
         assert_eq!(shell(flags, &own(file)), (Some(0), expected.to_owned()), "{flags:?}");
     }
-    // What comes of it.
+    step("memory is limited");
     let (code, said) = shell(&["-m", "24m"], "tail /dev/zero; echo \"ended $?\"");
     assert!(code == Some(137) || said.contains("ended 137"), "{code:?}: {said}");
+    step("processes are limited");
     let (_, said) = shell(&["--pids-limit", "6"], "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done; echo end");
     assert!(said.contains("can't fork"), "{said}");
-    let busy = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done";
-    let (_, said) = shell(&["--cpus", ".1"], &format!("{busy}; {}", own("cpu.stat")));
+    step("processor time is limited");
+    // It is busy until it has been made to wait, but not for ever.
+    let busy = "n=0; until stat | grep -q 'nr_throttled [1-9]' || [ $n -gt 100 ]; do
+        n=$((n+1)); i=0; while [ $i -lt 500 ]; do i=$((i+1)); done; done";
+    let (_, said) = shell(&["--cpus", ".1"], &format!("stat() {{ {}; }}; {busy}; stat", own("cpu.stat")));
     let throttled = said.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap().parse::<u64>().unwrap();
     assert!(throttled > 0, "{said}");
     // Nothing of it is left.
@@ -79,23 +89,25 @@ fn inside_limits_are_set_and_kept() {
     let left: Vec<_> = groups.filter(|group| group.path().is_dir()).map(|group| group.path()).collect();
     assert!(left.is_empty(), "{left:?}");
 
-    // A container stands still while it is committed, and goes on.
+    step("a container stands still while it is committed, and goes on");
     layerfs(&["load", "-q", "-i", ARCHIVE]);
     let counts = "mkdir /a /z; head -c 8000000 /dev/urandom >/m; i=0
         while :; do i=$((i+1)); echo $i >/a/new; mv /a/new /a/n; echo $i >/z/new; mv /z/new /z/n; done";
     layerfs(&["run", "-d", "--name", "one", "--runtime", "builtin", "-m", "64m", IMAGE, "sh", "-c", counts]);
     let count = || -> u64 {
-        let output = run("layerfs", &["--root", "/d/store", "exec", "one", "cat", "/z/n"]);
-        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
-    };
-    let counting = || {
-        let before = count();
-        (0..600).any(|_| {
-            std::thread::sleep(Duration::from_millis(100));
-            count() > before
+        let output = run("layerfs", &["--root", "/d/store", "--storage-driver", "vfs", "exec", "one", "cat", "/z/n"]);
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        text.parse().unwrap_or_else(|_| {
+            step(&format!("no number yet: {text:?} {}", String::from_utf8_lossy(&output.stderr).trim()));
+            0
         })
     };
+    let counting = || {
+        let (begun, before) = (Instant::now(), count());
+        std::iter::repeat_with(count).take_while(|_| begun.elapsed() < Duration::from_secs(120)).any(|now| now > before)
+    };
     assert!(counting());
+    step("it is committed");
     let id = layerfs(&["commit", "--no-sync", "one"]);
     let counted = |path: &str| -> u64 { layerfs(&["image", "cat", &id, path]).parse().unwrap() };
     let (first, last) = (counted("/a/n"), counted("/z/n"));
@@ -103,7 +115,7 @@ fn inside_limits_are_set_and_kept() {
     assert!(counting());
     layerfs(&["rm", "-f", "one"]);
 
-    // Where nothing can be written, a limit that is asked for is an error, and without one the command runs.
+    step("where nothing can be written, a limit that is asked for is an error, and without one the command runs");
     assert!(
         Command::new("chroot")
             .args([ROOT, "mount", "-o", "remount,bind,ro", "/sys/fs/cgroup"])

@@ -63,6 +63,17 @@ impl Initramfs {
         }
     }
 
+    /// Adds a program that was built here, without its debug information, which is most of it and which the machine would only
+    /// unpack into its memory.
+    pub(crate) fn own_program(&mut self, from: &Path, path: &Path) {
+        let stripped = tempfile::NamedTempFile::new().unwrap();
+        let output =
+            Command::new("strip").arg("--strip-debug").arg("-o").arg(stripped.path()).arg(from).output().unwrap();
+        assert!(output.status.success(), "strip: {}", String::from_utf8_lossy(&output.stderr));
+        std::fs::set_permissions(stripped.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        self.program(stripped.path(), path);
+    }
+
     /// Ends the archive.
     pub(crate) fn finish(mut self) {
         self.header(Path::new("/TRAILER!!!"), 0, 0);

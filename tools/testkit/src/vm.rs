@@ -25,6 +25,9 @@ use crate::tier::{Turn, tier};
 /// A file that only the machine has.
 const MARK: &str = "/etc/layerfs-vm";
 
+/// What the kernel counts processor time in, in a second: `USER_HZ`.
+const TICKS: u64 = 100;
+
 /// Begins the last line of the serial line, with the exit status after it.
 const END: &str = "@@ the command ended with ";
 
@@ -104,6 +107,9 @@ fn find_program(name: &str) -> PathBuf {
 }
 
 /// A machine that is not started yet.
+///
+/// Each start has a limit, which is processor time and not the clock's, so that a busy host does not end it: the machine is given up
+/// when it has used that much, or when it stands still, which is to have used less than a twentieth of it while the whole limit went by.
 #[derive(Debug)]
 pub struct Machine {
     dir: tempfile::TempDir,
@@ -150,14 +156,14 @@ impl Machine {
             let path = find_program(name);
             files.program(&path, &path);
         }
-        files.program(&std::env::current_exe().unwrap(), Path::new("/t/test"));
+        files.own_program(&std::env::current_exe().unwrap(), Path::new("/t/test"));
         Self { dir, files, memory }
     }
 
-    /// Adds a program, which is found by its file name.
+    /// Adds a program of this project, which is found by its file name.
     #[must_use]
     pub fn program(mut self, path: &Path) -> Self {
-        self.files.program(path, &Path::new("/t").join(path.file_name().unwrap()));
+        self.files.own_program(path, &Path::new("/t").join(path.file_name().unwrap()));
         self
     }
 
@@ -169,7 +175,7 @@ impl Machine {
     }
 
     /// Runs the tests of this executable whose names contain `filter`, one after the other. Fails as they do, or if there are
-    /// fewer than `least` of them, or if they take longer than `limit`. With `ignored` only those that are marked so.
+    /// fewer than `least` of them, or if the machine is [given up](Machine). With `ignored` only those that are marked so.
     pub fn run_tests(self, filter: &str, ignored: bool, least: usize, limit: Duration) -> String {
         let ignored = if ignored { "--ignored" } else { "" };
         let ran = self.run(&format!("RUST_BACKTRACE=1 /t/test {ignored} --test-threads=1 --nocapture {filter}"), limit);
@@ -184,7 +190,7 @@ impl Machine {
         ran.output
     }
 
-    /// Runs a shell's command, and ends the machine when it has ended or when `limit` is over.
+    /// Runs a shell's command, and ends the machine when it has ended or is given up.
     fn run(mut self, command: &str, limit: Duration) -> Ran {
         self.files.file(Path::new("/t/command"), 0o755, format!("{command}\n").as_bytes());
         self.files.finish();
@@ -210,15 +216,15 @@ pub struct ReadyMachine {
 }
 
 impl ReadyMachine {
-    /// Starts it with `arguments` for the kernel, where the test reads them in `/proc/cmdline`. Fails as the test does, or if
-    /// that takes longer than `limit`. Returns what was printed.
+    /// Starts it with `arguments` for the kernel, where the test reads them in `/proc/cmdline`. Fails as the test does, or if the
+    /// machine is [given up](Machine). Returns what was printed.
     pub fn boot(&self, arguments: &str, limit: Duration) -> String {
         let ran = start(self.dir.path(), self.memory, arguments, limit, None);
         assert_eq!(ran.status, Some(0), "{}", ran.output);
         ran.output
     }
 
-    /// Starts it in the same way, and cuts its power so long after it has printed `mark`, or after `limit`. What it has given
+    /// Starts it in the same way, and cuts its power so long after it has printed `mark`, or when it is given up. What it has given
     /// its disk is there at the next start; what it still had in its memory is lost. Returns what it had printed.
     pub fn cut(&self, arguments: &str, mark: &str, after: Duration, limit: Duration) -> String {
         start(self.dir.path(), self.memory, arguments, limit, Some((mark, after))).output
@@ -246,13 +252,10 @@ fn start(dir: &Path, memory: u32, arguments: &str, limit: Duration, cut: Option<
     let mut qemu = Running(qemu.spawn().unwrap());
     let read = || String::from_utf8_lossy(&std::fs::read(&serial).unwrap_or_default()).replace('\r', "");
     let status = match cut {
-        None => qemu.wait(limit),
+        None => qemu.wait(limit, || false),
         Some((mark, after)) => {
-            let start = Instant::now();
-            while start.elapsed() < limit && !read().contains(mark) {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            let ended = qemu.wait(after);
+            let ended = qemu.wait(limit, || read().contains(mark));
+            std::thread::sleep(after);
             drop(qemu);
             ended
         }
@@ -267,17 +270,38 @@ fn start(dir: &Path, memory: u32, arguments: &str, limit: Duration, cut: Option<
 struct Running(Child);
 
 impl Running {
-    fn wait(&mut self, limit: Duration) -> String {
-        let start = Instant::now();
+    /// Waits until the machine ends, or `until` holds, or the machine is given up.
+    fn wait(&mut self, limit: Duration, until: impl Fn() -> bool) -> String {
+        // When it was looked at, and what it had used until then.
+        let (mut at, mut used) = (Instant::now(), Duration::ZERO);
         loop {
             if let Some(status) = self.0.try_wait().unwrap() {
                 return status.signal().map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
             }
-            if start.elapsed() > limit {
-                return format!("not ended within {limit:?}");
+            if until() {
+                return "it has come as far as it was to".into();
+            }
+            let now = self.processor_time();
+            if now > limit {
+                return format!("not ended within {limit:?} of processor time");
+            }
+            if at.elapsed() > limit {
+                if now - used < limit / 20 {
+                    return format!("it stands still: {:?} of processor time within {limit:?}", now - used);
+                }
+                (at, used) = (Instant::now(), now);
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// What its threads have used of the processors so far (`proc_pid_stat(5)`, fields 14 and 15).
+    fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();
+        // The second field is a name, which may have spaces and parentheses.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 1000 / TICKS)
     }
 }
 

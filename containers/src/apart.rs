@@ -119,7 +119,7 @@ impl Apart {
         create::make_working_directory(&mounted, &config)?;
         let mounts = MountPoints::collect(&self.root, catalog, &config, &host, Vec::new())?;
         let files = create::files(self.held.name(), "", false, "", config, host, mounts, self.driver.to_owned());
-        let network_files = etc::write(self.dir(), &files)?;
+        let network_files = etc::write(self.dir(), &self.root, &files)?;
         let settings = settings::from_files(&self.root, &files, mounted.path().to_path_buf(), network_files)?;
         let bundle = self.dir().join("bundle");
         fs::create_dir(&bundle).map_err(ContainerError::io("making", &bundle))?;

@@ -8,9 +8,11 @@ use snapshot::schema::container::ContainerFiles;
 use snapshot::schema::containerfile::HostConfig;
 
 use crate::ContainerError;
+use crate::mounts::source;
 
-/// Writes them into a directory, with the digest of one of them, as dockerd does at each start.
-pub(crate) fn write(dir: &Path, files: &ContainerFiles) -> Result<NetworkFiles, ContainerError> {
+/// Writes them into a directory, with the digest of one of them, as dockerd does at each start. What the user has mounted at such a place
+/// is the file there (moby v20.10.24 `container/container.go: TrySetNetworkMount`).
+pub(crate) fn write(dir: &Path, root: &Path, files: &ContainerFiles) -> Result<NetworkFiles, ContainerError> {
     let write = |name: &str, text: &[u8]| -> Result<PathBuf, ContainerError> {
         let path = dir.join(name);
         fs::write(&path, text).map_err(ContainerError::io("writing", &path))?;
@@ -22,10 +24,13 @@ pub(crate) fn write(dir: &Path, files: &ContainerFiles) -> Result<NetworkFiles, 
     let hosts = if is_host { fs::read("/etc/hosts").unwrap_or_default() } else { hosts(host).into_bytes() };
     let name = files.config.config.as_ref().map(|config| config.hostname.clone()).unwrap_or_default();
     write("resolv.conf.hash", layerfs::Digest::hash(&resolv).to_string().as_bytes())?;
+    let points = &files.config.mount_points;
+    let mounted = |at: &str| points.get(at)?.as_ref().filter(|point| point.kind != "tmpfs");
+    let file = |at: &str, own: PathBuf| Some(mounted(at).map_or(own, |point| source(root, point)));
     Ok(NetworkFiles {
-        hosts: Some(write("hosts", &hosts)?),
-        resolv_conf: Some(write("resolv.conf", &resolv)?),
-        hostname: Some(write("hostname", format!("{name}\n").as_bytes())?),
+        hosts: file("/etc/hosts", write("hosts", &hosts)?),
+        resolv_conf: file("/etc/resolv.conf", write("resolv.conf", &resolv)?),
+        hostname: file("/etc/hostname", write("hostname", format!("{name}\n").as_bytes())?),
     })
 }
 

@@ -117,7 +117,7 @@ impl<'o> Monitor<'o> {
     fn watch(&mut self) -> Result<(), ContainerError> {
         let mut files = read(self.root.dir(), &self.id)?;
         let mounted = self.mount().map_err(|error| self.explained(error))?;
-        let network_files = etc::write(&self.own(), &files)?;
+        let network_files = etc::write(&self.own(), &self.root_path, &files)?;
         let volumes = self.mount_volumes(&files)?;
         let started = self.create(&files, &mounted, network_files.clone()).map_err(|error| self.explained(error));
         // The container has a mount of its own from here on. With ours, the store would count as in use.

@@ -123,6 +123,10 @@ const CASES: &[(&[&str], Change)] = &[
         s.network = Network::Host;
         s.hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().into();
     }),
+    (&["-v", "/etc/passwd:/etc/hosts:ro", "--read-only"], |s| {
+        s.readonly_rootfs = true;
+        s.mounts = vec![bind("/etc/passwd", "/etc/hosts", true)];
+    }),
     (&["-v", "/usr:/dev"], |s| s.mounts = vec![bind("/usr", "/dev", false)]),
 ];
 

@@ -28,7 +28,9 @@ pub(super) fn list(settings: &Settings) -> Result<Vec<Value>, SpecError> {
     for (file, destination) in
         [(&files.resolv_conf, "/etc/resolv.conf"), (&files.hostname, "/etc/hostname"), (&files.hosts, "/etc/hosts")]
     {
-        if let Some(file) = file {
+        // What a user has mounted there is the file.
+        let is_given = wanted.iter().any(|mount| destination_of(mount) == destination);
+        if let Some(file) = file.as_ref().filter(|_| !is_given) {
             wanted.push(bind(file, destination, "rbind", settings.readonly_rootfs, Some("rprivate")));
         }
     }
@@ -37,12 +39,12 @@ pub(super) fn list(settings: &Settings) -> Result<Vec<Value>, SpecError> {
         Ipc::Host => wanted.push(bind(Path::new(SHM), SHM, "rbind", false, Some("rprivate"))),
         Ipc::Shareable(dir) => wanted.push(bind(dir, SHM, "rbind", false, Some("rprivate"))),
     }
-    wanted.sort_by_key(|mount| parts(destination(mount)));
+    wanted.sort_by_key(|mount| parts(destination_of(mount)));
     let mut list = own(settings);
-    let taken = |path: &str| wanted.iter().any(|mount| destination(mount) == path);
+    let taken = |path: &str| wanted.iter().any(|mount| destination_of(mount) == path);
     // A user who mounts on /dev has everything below it from there.
     list.retain(|mount| {
-        let path = destination(mount);
+        let path = destination_of(mount);
         let hidden = path.starts_with("/dev/") && taken("/dev");
         !taken(path) && !hidden
     });
@@ -50,7 +52,7 @@ pub(super) fn list(settings: &Settings) -> Result<Vec<Value>, SpecError> {
     Ok(list)
 }
 
-fn destination(mount: &Value) -> &str {
+fn destination_of(mount: &Value) -> &str {
     mount["destination"].as_str().unwrap_or_default()
 }
 

@@ -94,6 +94,7 @@ pub(crate) const FLAGS: &[&[&str]] = &[
     &["-v", "DIR:/v:rslave"],
     &["--mount", "type=bind,source=DIR,target=/v,readonly"],
     &["-v", "named:/v"],
+    &["-v", "/etc/shells:/etc/hosts", "-v", "/etc/shells:/etc/hostname:ro"],
     &["-v", "named:/v:ro", "-v", "/t"],
     &["--ulimit", "nofile=100:200", "--ulimit", "core=0"],
     &["--ulimit", "nproc=500"],

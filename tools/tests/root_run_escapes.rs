@@ -202,6 +202,27 @@ fn c05_directories_behind_links_of_the_image_stay_inside() {
     }
 }
 
+/// A caller in a chroot: the root that is exchanged for the container's is that of the mount name space, and not the caller's. Otherwise
+/// who enters the name space, as `exec` does, is on the host, and who leaves a chroot of its own goes up to the host.
+#[test]
+fn a_chroot_of_the_caller_leads_nowhere() {
+    for host in hosts().into_iter().filter(|host| host.user.is_none()) {
+        let outside = host.at("chroot");
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(host.at("root/mark"), "").unwrap();
+        let script = "nsenter --mount=/proc/self/ns/mnt /bin/sh -c 'echo /mark /victim* /dev/shm/*; echo /root/*'; \
+                      cd /proc/self/fd/ && echo ran";
+        let flags = ["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
+        let inner = host.command(&[&flags[..], &["--", "/bin/sh", "-c", script]].concat());
+        let mut command = Command::new("unshare");
+        let enter = "mount --rbind / \"$0\" && exec chroot \"$0\" \"$@\"";
+        command.args(["--mount", "sh", "-c", enter]).arg(&outside).arg(inner.get_program()).args(inner.get_args());
+        let ran = run(command, Input::Nothing);
+        assert_eq!(ran.stdout, "/mark /victim* /dev/shm/*\n/root/*\nran\n", "{}", ran.stderr);
+        host.is_untouched("a chroot");
+    }
+}
+
 /// CVE-2019-5736: the program behind `/proc/<pid>/exe` cannot be changed from inside. CVE-2022-0492: no cgroup is mounted, and no agent
 /// set. CVE-2022-29162: nothing is inheritable. The filter of system calls is on, and new user name spaces are not to be had.
 #[test]

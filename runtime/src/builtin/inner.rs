@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Uid, fchown, fstat, open};
 use rustix::mount::{MountPropagationFlags, OpenTreeFlags, UnmountFlags, mount_change, open_tree, unmount};
-use rustix::process::{fchdir, ioctl_tiocsctty, pivot_root, setsid};
+use rustix::process::{PidfdFlags, fchdir, getpid, ioctl_tiocsctty, pidfd_open, pivot_root, setsid};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::filesystems::{Mounter, NODEV, make_readonly};
@@ -164,10 +164,7 @@ fn create(
         Some(proc) => proc,
         None => procfs::host().map_err(failed("opening /proc"))?,
     };
-    fchdir(&tree).map_err(failed("changing to the root"))?;
-    pivot_root(".", ".").map_err(failed("changing the root"))?;
-    unmount(".", UnmountFlags::DETACH).map_err(failed("taking the host's root away"))?;
-    rustix::process::chdir("/").map_err(failed("changing to the root"))?;
+    change_root(&tree, propagation)?;
     for (name, value) in linux.sysctl().iter().flatten() {
         let file = format!("sys/{}", if name.contains('/') { name.clone() } else { name.replace('.', "/") });
         procfs::write(&proc, &file, value).map_err(failed(&format!("setting {name}")))?;
@@ -184,6 +181,32 @@ fn create(
     let stdio = stdio.into_iter().map(devices::open_null_again).collect::<io::Result<_>>();
     let stdio = stdio.map_err(failed("opening /dev/null"))?;
     finish(socket, process, linux.seccomp().as_ref(), terminal, stdio)
+}
+
+/// Puts the container's root in the place of the root of the mount name space.
+///
+/// A caller in a chroot has another root than that. With the container's in the place of this one, the host's would stay in the name
+/// space: above the container's root for who goes up from it, and at the top for who enters it. So the process leaves the chroot first.
+fn change_root(tree: &Tree, propagation: MountPropagationFlags) -> Result<(), Failed> {
+    let leaving = failed("changing to the root of the mount name space");
+    pidfd_open(getpid(), PidfdFlags::empty())
+        .and_then(|own| move_into_thread_name_spaces(own.as_fd(), ThreadNameSpaceType::MOUNT))
+        .map_err(leaving)?;
+    // What is taken away here must not be taken away on the host, be it mounted outside of a chroot.
+    mount_change("/", propagation | MountPropagationFlags::REC)
+        .map_err(failed("separating the mounts from the host's"))?;
+    fchdir(tree).map_err(failed("changing to the root"))?;
+    match pivot_root(".", ".") {
+        Ok(()) => unmount(".", UnmountFlags::DETACH).map_err(failed("taking the host's root away"))?,
+        // The kernel's first root, in memory, cannot be exchanged. The container's covers it, and nothing leads below.
+        Err(rustix::io::Errno::INVAL) => {
+            let top = open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed("opening the root"))?;
+            attach(tree, top).map_err(failed("covering the host's root"))?;
+            rustix::process::chroot(".").map_err(failed("changing the root"))?;
+        }
+        Err(errno) => return Err(failed("changing the root")(errno)),
+    }
+    rustix::process::chdir("/").map_err(failed("changing to the root"))
 }
 
 /// Enters a container, whose mount name space is the first descriptor. The other name spaces have been joined.

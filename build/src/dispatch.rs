@@ -223,7 +223,7 @@ fn described(
         };
         let config = committed_config(parent, layer, &commit, &Platform::host());
         let config = config.expect("a config that dockerd shows is JSON");
-        NewImage { config, parent: state.image, tag: None }
+        NewImage { config, parent: state.image, names: None }
     }
 }
 

@@ -115,7 +115,25 @@ fn docker_flatten() {
     let kept = config(&root, &squashed)["rootfs"]["diff_ids"].as_array().unwrap().len() - 1;
     let by_layer = made(&root, &["image", "flatten", "whole:1", "--from", &layer_of_whole(kept - 1)]);
     assert_eq!(config(&root, &by_layer)["rootfs"], config(&root, &ours)["rootfs"]);
-    let upper = made(&root, &["image", "flatten", "--tag", "upper", "whole:1", "--from", &layer_of_whole(kept)[7..20]]);
+    let upper =
+        made(
+            &root,
+            &[
+                &[
+                    "image",
+                    "flatten",
+                    "--tag",
+                    "upper",
+                    "-t",
+                    "other.example/second:2",
+                    "-t",
+                    "upper:latest",
+                    "whole:1",
+                ][..],
+                &["--from", &layer_of_whole(kept)[7..20]],
+            ]
+            .concat(),
+        );
     assert_eq!(config(&root, &upper)["rootfs"]["diff_ids"].as_array().unwrap().len(), kept + 2);
 
     let expected = rootfs(&root, "whole:1", &dir.path().join("whole"));
@@ -130,6 +148,7 @@ fn docker_flatten() {
         (&["whole:1", "--from", "whole:1"], "there is no layer of sha256:"),
         (&["whole:1", "--from", "everything:1"], "are not the lowest layers of sha256:"),
         (&["whole:1", "-t", "Upper"], "repository name must be lowercase"),
+        (&["whole:1", "-t", "good", "-t", "Upper"], "repository name must be lowercase"),
     ] {
         let output = layerfs(&root, &[&["image", "flatten"], arguments].concat());
         let says = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -140,5 +159,10 @@ fn docker_flatten() {
     for image in ["ours:1", "everything:1", "upper"] {
         assert_eq!(daemon.ok(&["run", "--rm", "--network", "none", image]), "again\n", "{image}");
     }
+    // All names are those of one image.
+    let names = daemon.ok(&["inspect", "--format", "{{range .RepoTags}}{{println .}}{{end}}", &upper]);
+    let mut names: Vec<&str> = names.split_whitespace().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["other.example/second:2", "upper:latest"]);
     daemon.remove_everything();
 }

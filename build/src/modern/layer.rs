@@ -44,7 +44,7 @@ impl Builder<'_> {
         let describe = |layer: Option<DiffId>| {
             layers.extend(layer);
             let config = cache::config(built, keys, &number, &layers, text, &created);
-            NewImage { config, parent: built.record, tag: None }
+            NewImage { config, parent: built.record, names: None }
         };
         let image = self.store.add_written(&built.layers, write, describe)?;
         let record = Record { image, layers, created };

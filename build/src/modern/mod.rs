@@ -172,7 +172,7 @@ impl Builder<'_> {
         let number = self.progress.begin("exporting to image")?;
         let (layers, parent) = (built.layers.clone(), built.record);
         let bytes = config::write(&built, self.options.epoch);
-        let describe = |_| images::load::NewImage { config: bytes, parent, tag: None };
+        let describe = |_| images::load::NewImage { config: bytes, parent, names: None };
         let image = self.store.add(&layers, None, describe)?;
         self.progress.note(number, &format!("writing image {image} done"))?;
         self.store.tag(image, &self.options.tags, &self.place.now)?;

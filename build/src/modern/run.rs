@@ -230,7 +230,7 @@ impl Builder<'_> {
         let keys = Keys { key: cache::key(&[], &[json!("scratch")]), content: String::new() };
         let number = super::secret::read_or_make(&self.store)?;
         let config = cache::config(built, &keys, &number, &[], "FROM scratch", "1970-01-01T00:00:00Z");
-        let describe = |_| images::load::NewImage { config, parent: None, tag: None };
+        let describe = |_| images::load::NewImage { config, parent: None, names: None };
         let image = self.store.add(&[], None, describe)?;
         (built.image, built.record) = (Some(image), Some(image));
         Ok(image)

@@ -31,8 +31,8 @@ pub struct NewImage {
     pub config: Vec<u8>,
     /// The image it was made from. It is recorded as the image's parent, if the store has it.
     pub parent: Option<ImageId>,
-    /// Its name, and the time at which the name was given, as Go prints it: RFC 3339.
-    pub tag: Option<(Reference, String)>,
+    /// Its names, each once, and the time at which they were given, as Go prints it: RFC 3339.
+    pub names: Option<(Vec<Reference>, String)>,
 }
 
 /// What the new layer is called in a report of progress. It has no name.
@@ -81,7 +81,7 @@ pub fn store_image<'l>(
         new = Some(unpacked.diff_id);
         slots.fill(Arrivals::from([(number, unpacked)]));
     }
-    let NewImage { config, parent, tag } = describe(new);
+    let NewImage { config, parent, names } = describe(new);
     let id = Digest::hash(&config);
     let name = |(number, diff_id): (usize, &DiffId)| {
         let name = if new.is_some() && number == below.len() { NEW.to_owned() } else { diff_id.to_string() };
@@ -91,7 +91,7 @@ pub fn store_image<'l>(
         config: config.into(),
         config_name: id.to_string(),
         id,
-        tags: tag.iter().map(|(name, _)| name.clone()).collect(),
+        tags: names.iter().flat_map(|(names, _)| names.clone()).collect(),
         unusable_names: Vec::new(),
         layers: diff_ids.iter().enumerate().map(name).collect(),
         parent: None,
@@ -106,7 +106,7 @@ pub fn store_image<'l>(
     };
     plan.images.iter_mut().for_each(|image| image.parent = parent);
     let staged = stage(&plan, &Made, slots, &mut transaction, request)?;
-    if let Some((_, time)) = tag {
+    if let Some((_, time)) = names {
         transaction.add(Edit::SetLastUpdated { image: ImageId(id), time });
     }
     commit(transaction, &plan, &staged, SourceContents::default(), request)?;

@@ -100,7 +100,7 @@ pub(crate) fn commit(
         };
         let config = committed_config(&parent_config, layer, &commit, &Platform::host());
         let config = config.expect("a config that dockerd shows is JSON");
-        NewImage { config, parent: Some(parent), tag: name.clone().map(|name| (name, rfc3339_nano(&now))) }
+        NewImage { config, parent: Some(parent), names: name.clone().map(|name| (vec![name], rfc3339_nano(&now))) }
     };
     let id = if written.is_nothing() {
         store_image(root, &image.diff_ids, None, &request, describe)?

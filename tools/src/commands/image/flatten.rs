@@ -33,9 +33,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LAYER")]
     from: Option<String>,
 
-    /// The name of the new image
-    #[arg(short, long, value_name = "REPOSITORY[:TAG]")]
-    tag: Option<String>,
+    /// A name of the new image, which may have several
+    #[arg(short, long = "tag", value_name = "REPOSITORY[:TAG]")]
+    tags: Vec<String>,
 
     /// Do not wait until the data is on the disk
     #[arg(long)]
@@ -44,7 +44,13 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let writable = writable(driver)?;
-    let name = args.tag.as_deref().map(new_name).transpose().map_err(Error::msg)?;
+    let mut names = Vec::new();
+    for tag in &args.tags {
+        let name = new_name(tag).map_err(Error::msg)?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     rootless::check(root, "")?;
     let view = View::read(root, driver, Needs::RECORDS)?;
     view.root().expect_storage_driver()?;
@@ -67,7 +73,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         let layer = layer.expect("a layer is always written");
         let config = flattened_config(image.id, &config, image.parent_id(), &onto, layer, &created(&now));
         let config = config.expect("the catalog has the images whose configs can be read");
-        NewImage { config, parent: None, tag: name.map(|name| (name, rfc3339_nano(&now))) }
+        NewImage { config, parent: None, names: (!names.is_empty()).then(|| (names, rfc3339_nano(&now))) }
     };
     let first = onto.layers.len();
     let write = |out: LayerWriter| write_layer(&layers, first, out, &interrupted).map(drop);

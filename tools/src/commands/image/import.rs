@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         // docker uses this comment for files, too.
         let comment = if args.message.is_empty() { "Imported from -" } else { &args.message };
         let config = imported_config(layer, &config, comment, &created(&now), &platform);
-        NewImage { config, parent: None, tag: name.map(|name| (name, rfc3339_nano(&now))) }
+        NewImage { config, parent: None, names: name.map(|name| (vec![name], rfc3339_nano(&now))) }
     };
     let id = store_image(root, &[], Some(stream), &request, describe).map_err(input::with_name(&args.file))?;
     drop(progress);

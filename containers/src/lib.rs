@@ -25,6 +25,7 @@
 mod apart;
 mod attached;
 mod copy_in;
+mod covers;
 mod create;
 mod damaged;
 mod error;
@@ -54,6 +55,7 @@ mod volumes;
 pub use apart::Apart;
 pub use attached::{Attached, Heard, Paused, Speaker};
 pub use copy_in::CopyIn;
+pub use covers::Covers;
 pub use create::{Request, create};
 pub use error::ContainerError;
 pub use exec::Running;

@@ -16,7 +16,46 @@ ln -s /etc/passwd /s/d/abs; mkfifo /s/d/p; mknod /s/d/c c 1 3; echo z >/s/d/sub/
 ln -s nowhere /s/dang; ln -s /s/d/../f /s/abslf; mkdir /s/up; ln -s ../../../../etc/passwd /s/up/up; echo q >/s/up/zz
 echo w >/s/.wh.x; chown 7:8 /s/d/a; mkdir /s/o; ln -s ../f /s/o/out; ln -s /s/ld /s/lld; ln -s self /s/self; echo n >/s/n:m
 ln -s d/sub /s/ldsub; ln -s / /s/root; rm -r /bin; touch -d @1000000000 /s/d/sub /s/d /s/f; echo x >/data/x; mkdir /s/new; mv /s/d/p /s/d/q
+mkdir /data/d; ln /data/x /data/d/hard; chmod 2751 /data/d; chown 5:6 /data/d; ln -s /bind/sub /data/tobind; echo m >/t/memory
+ln -s /nowhere /deep/in/dang; mkfifo /deep/in/p; touch -d @1000000000 /data /data/d /data/x
 "#;
+
+/// A directory of the host with another one mounted in it; one that a volume with options shows; one that is another container's `/etc/hosts`.
+struct Host(std::path::PathBuf);
+
+impl Host {
+    fn new(dir: &Path) -> Self {
+        let host = Self(dir.join("host"));
+        let at = |name: &str| host.0.join(name);
+        for dir in ["bind/sub", "bind/mnt", "other/inner", "opts"] {
+            std::fs::create_dir_all(at(dir)).unwrap();
+        }
+        for file in ["bind/sub/one", "bind/file", "other/inner/file", "opts/file", "hosts", "over"] {
+            std::fs::write(at(file), file).unwrap();
+        }
+        std::fs::hard_link(at("bind/sub/one"), at("bind/sub/two")).unwrap();
+        // Nobody copies a socket.
+        drop(std::os::unix::net::UnixListener::bind(at("socket")).unwrap());
+        // In the container they lead into the container.
+        symlink("/s/f", at("bind/tof")).unwrap();
+        symlink("../../../../s/d/rel", at("bind/up")).unwrap();
+        let touched = ["-exec", "touch", "-h", "-d", "@1000000000", "{}", "+"];
+        testkit::succeeded("find", Command::new("find").arg(&host.0).args(touched).output().unwrap());
+        let other = [at("other"), at("bind/mnt")];
+        testkit::succeeded("mount", Command::new("mount").arg("--bind").args(other).output().unwrap());
+        host
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy", &self.at("bind/mnt")]).status();
+    }
+}
 
 /// What is at the destination before: a file, a directory, links to them and to nothing, and names of another type.
 fn fixture(work: &Path) {
@@ -108,6 +147,32 @@ const CASES: &[(&[&str], &str)] = &[
     (&["cc:/s/n:m", "dir"], ""),
     (&["cc:/s/d/q", "new"], ""),
     (&["cc:/s/d/c", "file"], ""),
+    // What docker mounts while it copies.
+    (&["cc:/data/x", "new"], ""),
+    (&["cc:/data", "new"], ""),
+    (&["cc:/data/.", "dir"], ""),
+    (&["cc:/deep", "new"], ""),
+    (&["cc:/s/root/data/x", "dir"], ""),
+    (&["cc:/data/tobind/one", "dir"], ""),
+    (&["cc:/data/nope", "dir"], "No such container:path: cc:/data/nope"),
+    (&["cc:/data/x/y", "dir"], "/data/x/y: not a directory"),
+    (&["cc:/bind", "new"], "invalid symlink \""),
+    (&["cc:/bind/sub", "new"], ""),
+    (&["-L", "cc:/bind/tof", "dir"], ""),
+    (&["-L", "cc:/bind/up", "new"], ""),
+    (&["cc:/bind/sub/over", "new"], ""),
+    (&["cc:/bind/mnt/inner/file", "new"], ""),
+    (&["cc:/bind/mnt", "dir"], ""),
+    (&["cc:/none/.", "new"], ""),
+    (&["cc:/opts/file", "new"], ""),
+    (&["cc:/opts", "new"], ""),
+    (&["cc:/t", "new"], ""),
+    (&["cc:/etc/hosts", "new"], ""),
+    (&["cc:/etc/hostname", "new"], ""),
+    (&["cc:/s/../etc/resolv.conf", "dir"], ""),
+    (&["up:/data/x", "new"], ""),
+    (&["up:/etc/hosts", "new"], ""),
+    (&["up:/bind/sub", "new"], ""),
     (&["a", "b"], "must specify at least one container source"),
     (&["./a:b", "c"], "must specify at least one container source"),
     (&["cc:/a", "cc:/b"], "copying between containers is not supported"),
@@ -132,6 +197,15 @@ const TARS: &[&[&str]] = &[
     &["fresh:/"],
     &["fresh:/."],
     &["fresh:/etc"],
+    &["cc:/"],
+    &["cc:/data"],
+    &["cc:/data/."],
+    &["cc:/bind/"],
+    &["cc:/s/root/bind/mnt/inner"],
+    &["cc:/deep"],
+    &["cc:/opts/."],
+    &["up:/etc"],
+    &["up:/bind"],
 ];
 
 fn says(output: &Output) -> String {
@@ -160,9 +234,32 @@ fn copies_are_those_of_docker() {
     let daemon = Dockerd::start(&root);
     daemon.load(&testkit::golden("busybox-20.10.tar"));
     daemon.ok(&["create", "--name", "fresh", IMAGE, "sh"]);
-    let volumes = ["-v", "vol:/data", "-v", "vol:/deep/in"];
-    let run = ["run", "--name", "cc", "--network", "none"];
+    let host = Host::new(dir.path());
+    let device = format!("device={}", host.at("opts"));
+    daemon.ok(&["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", &device, "opts"]);
+    let [bind, over, hosts, socket] =
+        [("bind", "/bind"), ("over", "/bind/sub/over"), ("hosts", "/etc/hosts"), ("socket", "/bind/sub/socket")]
+            .map(|(from, to)| format!("{}:{to}", host.at(from)));
+    let volumes = [
+        "-v",
+        "vol:/data",
+        "-v",
+        "vol2:/deep/in",
+        "-v",
+        &bind,
+        "-v",
+        &over,
+        "-v",
+        &socket,
+        "-v",
+        "/none",
+        "-v",
+        "opts:/opts",
+    ];
+    let run = ["run", "--name", "cc", "--network", "none", "--tmpfs", "/t"];
     daemon.ok(&[&run[..], &volumes, &[IMAGE, "sh", "-c", FILES]].concat());
+    let run = ["run", "-d", "--name", "up", "--network", "none", "-v", &hosts, "-v", "/none"];
+    daemon.ok(&[&run[..], &volumes[..10], &[IMAGE, "sleep", "1000"]].concat());
     let work = dir.path().join("work");
     let ours = |arguments: &[&str]| -> Output {
         let mut command = Command::new(testkit::program("layerfs"));
@@ -215,12 +312,7 @@ fn copies_are_those_of_docker() {
         }
     }
     testkit::assert_none("copies", &report);
-    // What docker has mounted is not passed off as what the layers have in its place.
     for (arguments, said) in [
-        (["cc:/data/x", "dir"], "the volume vol is mounted there"),
-        (["cc:/data", "-"], "the volume vol is mounted there"),
-        (["cc:/s/root/data/.", "dir"], "the volume vol is mounted there"),
-        (["cc:/etc/hosts", "dir"], "docker's own is mounted there"),
         (["file", "cc:/s"], "a running dockerd uses it"),
         (["nosuch:/x", "dir"], "no such container: nosuch"),
         (["cc:", "dir"], "path cannot be empty"),
@@ -230,7 +322,18 @@ fn copies_are_those_of_docker() {
         assert!(output.status.code() == Some(1) && says(&output).contains(said), "{arguments:?}: {}", says(&output));
         assert!(output.stdout.is_empty() && std::fs::read_dir(work.join("dir")).unwrap().next().is_none());
     }
-    let output = ours(&["cc:/deep", "new"]);
-    assert!(output.status.success() && says(&output).contains("left out: what is in /deep/in"), "{}", says(&output));
-    assert!(std::fs::read_dir(work.join("new/in")).unwrap().next().is_none());
+    // Without a daemon nothing is mounted, and what is gone is missed only by who asks for it.
+    daemon.ok(&["rm", "-f", "up"]);
+    daemon.stop();
+    fixture(&work);
+    testkit::succeeded("cp", ours(&["cc:/opts/file", "dir"]));
+    assert_eq!(std::fs::read(work.join("dir/file")).unwrap(), b"opts/file");
+    std::fs::rename(host.at("over"), host.at("gone")).unwrap();
+    testkit::succeeded("cp", ours(&["cc:/bind/sub/one", "new"]));
+    let output = ours(&["cc:/bind/sub/over", "new"]);
+    let missed = format!("/bind/sub/over: what is mounted there, {}, cannot be read", host.at("over"));
+    assert!(output.status.code() == Some(1) && says(&output).contains(&missed.to_lowercase()), "{}", says(&output));
+    // Others may have mounts whose names are no text.
+    let mounts = String::from_utf8_lossy(&std::fs::read("/proc/self/mountinfo").unwrap()).into_owned();
+    assert!(!mounts.contains(root.to_str().unwrap()), "{mounts}");
 }

@@ -107,6 +107,7 @@ const CASES: &[(&[&str], &str)] = &[
     (&["-a", "f", "cc:W/new"], ""),
     (&["one", "cc:W/full/d/keep"], "cannot copy directory"),
     (&["f", "cc:/vol/new"], ""),
+    (&["f", "cc:/opts/new"], ""),
     (&["d", "cc:/vol"], ""),
     (&["f", "cc:/ro/new"], "mounted volume is marked read-only"),
     (&["f", "cc:/ro"], "mounted volume is marked read-only"),
@@ -177,7 +178,7 @@ struct Twins {
 
 /// The containers: with volumes, one whose root file system may only be read, and one with an unknown user.
 const MADE: [&[&str]; 3] = [
-    &["run", "--name", "cc", "-u", "8", "-v", "vol:/vol", "-v", "ro:/ro:ro", "--tmpfs", "/t"],
+    &["run", "--name", "cc", "-u", "8", "-v", "vol:/vol", "-v", "ro:/ro:ro", "-v", "opts:/opts", "--tmpfs", "/t"],
     &["create", "--name", "ro", "--read-only", "-v", "vol:/vol"],
     &["create", "--name", "who", "-u", "nosuch"],
 ];
@@ -233,6 +234,13 @@ fn what_is_copied_into_a_container_is_there_as_with_docker() {
     twins.ours(&["load", "-q", "-i", archive.to_str().unwrap()]).ok();
     let daemon = Dockerd::start_with(&dockers, &["--storage-driver", "overlay2"]);
     daemon.load(&archive);
+    // A volume that shows another directory.
+    for name in ["own-opts", "dockers-opts"] {
+        std::fs::create_dir(twins.dir.path().join(name)).unwrap();
+        let device = format!("device={}", twins.dir.path().join(name).display());
+        let words = ["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", &device, "opts"];
+        if name == "own-opts" { drop(twins.ours(&words).ok()) } else { drop(daemon.ok(&words)) }
+    }
     for words in MADE {
         let words = [words, &[IMAGE, "true"]].concat();
         ok(&daemon, &words);
@@ -280,8 +288,10 @@ fn what_is_copied_into_a_container_is_there_as_with_docker() {
     let [wanted, found] = [&uppers[0], &uppers[1]].map(|upper| twins.listing(Path::new(upper)));
     assert!(wanted.len() > 1000);
     let volume = |root: &Path| -> Vec<String> {
+        let options = root.with_file_name(format!("{}-opts", root.file_name().unwrap().to_str().unwrap()));
+        assert!(options.join("new").exists());
         let entries = testkit::tree::walk(&root.join("volumes/vol/_data")).into_iter();
-        entries.map(|entry| twins.shown(entry)).collect()
+        entries.chain(testkit::tree::walk(&options)).map(|entry| twins.shown(entry)).collect()
     };
     let (wanted, found) = ([wanted, volume(&dockers)].concat(), [found, volume(&twins.own)].concat());
     report.extend(found.iter().filter(|line| !wanted.contains(line)).map(|line| format!("only ours: {line}")));

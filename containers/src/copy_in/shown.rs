@@ -12,22 +12,25 @@ use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount_remount, mo
 use snapshot::driver::{Access, Driver, MountGuard};
 use snapshot::edit::Transaction;
 use snapshot::ids::ContainerId;
-use snapshot::schema::container::{ContainerFiles, own_path};
+use snapshot::schema::container::ContainerFiles;
 use snapshot::schema::containerfile::MountPointFile;
 
 use super::{invalid, is_directory, kind_of, parent};
 use crate::ContainerError;
+use crate::covers;
 use crate::inside::{self, open_at};
 use crate::lifecycle::own_runtime;
-use crate::mounts::source;
 use crate::place::Place;
 use crate::settle::remove_mount_point;
+use crate::volume_options::{Mounted, mount_volume};
 
 /// A container's files.
 pub(super) struct Shown {
     root: OwnedFd,
     /// Holds the layer of a container that does not run.
     mount: Option<MountGuard>,
+    /// Volumes that were made with options are mounted for as long.
+    volumes: Vec<Mounted>,
 }
 
 /// The root of a running container, through its own mounts.
@@ -41,7 +44,7 @@ pub(super) fn running(id: &ContainerId) -> Result<Shown, ContainerError> {
     if runtime.state(id.as_str())?.pid != pid {
         return invalid(format!("container {id} has ended"));
     }
-    Ok(Shown { root, mount: None })
+    Ok(Shown { root, mount: None, volumes: Vec::new() })
 }
 
 impl Shown {
@@ -59,22 +62,13 @@ impl Shown {
         remove_mount_point(root.driver(), &layer);
         let mount = root.driver().mount(&layer, Access::ReadWrite)?;
         let opened = open_at(mount.dir().as_fd(), b"/", OFlags::PATH | OFlags::DIRECTORY);
-        let shown = Self { root: opened.map_err(ContainerError::io("opening", mount.path()))?, mount: Some(mount) };
-        for point in files.config.mount_points.values().flatten().filter(|point| point.kind != "tmpfs") {
-            shown.bind(&source(&root_path, point), point.destination.as_bytes(), point.rw)?;
-        }
-        // What a start has written for `/etc` covers the layer's own, from then on.
-        let own = own_path(&root_path, id);
-        let config = &files.config;
-        for (path, name, at) in [
-            (&config.hosts_path, "hosts", "/etc/hosts"),
-            (&config.hostname_path, "hostname", "/etc/hostname"),
-            (&config.resolv_conf_path, "resolv.conf", "/etc/resolv.conf"),
-        ] {
-            let file = own.join(name);
-            if !path.is_empty() && file.exists() {
-                shown.bind(&file, at.as_bytes(), !files.host.readonly_rootfs)?;
+        let opened = opened.map_err(ContainerError::io("opening", mount.path()))?;
+        let mut shown = Self { root: opened, mount: Some(mount), volumes: Vec::new() };
+        for cover in covers::list(&root_path, id, files) {
+            if let Some(name) = &cover.volume {
+                shown.volumes.extend(mount_volume(&root_path, name)?);
             }
+            shown.bind(&cover.source, cover.at.as_bytes(), cover.writable)?;
         }
         Ok(shown)
     }
@@ -182,7 +176,7 @@ impl Shown {
 
     /// Takes the mounts away, and says what went wrong.
     pub(super) fn finish(self) -> Result<(), ContainerError> {
-        drop(self.root);
+        drop((self.root, self.volumes));
         self.mount.map_or(Ok(()), |mount| Ok(mount.unmount()?))
     }
 }

@@ -19,7 +19,7 @@ pub use extract::extract;
 use tarsplit::names::shown;
 
 use crate::export::{ExportError, Exporter};
-use crate::tree::{Layers, LookupError, NodeId, NodeKind, Tree, TreeError};
+use crate::tree::{Layers, LookupError, Mounted, NodeId, NodeKind, Tree, TreeError};
 
 /// Why something was not copied.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +128,14 @@ impl CopyError {
         let path = path.into();
         move |source| Self::Io { path, call, source: source.into() }
     }
+}
+
+/// Reads layers with what is mounted over them, as much as it takes to find and to copy what `given` means.
+///
+/// # Errors
+/// [`CopyError::EmptySource`], [`CopyError::Tree`]
+pub fn read_mounted<L: Layers>(layers: &mut Mounted<'_, L>, given: &[u8], follow: bool) -> Result<Tree, CopyError> {
+    Ok(layers.read(&clean_source(given)?.0, follow)?)
 }
 
 /// What is to be copied.

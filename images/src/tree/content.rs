@@ -17,6 +17,7 @@ use snapshot::schema::layer::{LayerRecord, LayerStore};
 use tarsplit::journal::EntryReader;
 use tarsplit::{Entry, JournalError};
 
+use super::directory::Holds;
 use super::members::MemberReader;
 use super::node::{Body, NodeId, NodeKind};
 use super::wanted::WantedPaths;
@@ -204,7 +205,7 @@ impl Layers for LayersOfStore<'_> {
         if !rustix::fs::fstat(&dir).is_ok_and(|stat| stat.st_uid == 0) {
             return self.tree(layer);
         }
-        super::directory::read_part(&dir, layer, wanted).or_else(|_| self.tree(layer))
+        super::directory::read_part(&dir, layer, wanted, Holds::Layer).or_else(|_| self.tree(layer))
     }
 
     fn open(&self, layer: usize, path: &[u8], size: u64, body: &Body) -> Result<FileBytes<'_>, TreeError> {

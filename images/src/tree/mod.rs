@@ -16,6 +16,7 @@ mod difference;
 mod directory;
 mod lookup;
 mod members;
+mod mounted;
 mod node;
 mod read;
 mod stack;
@@ -24,6 +25,7 @@ mod walk;
 mod wanted;
 
 use std::io;
+use std::path::PathBuf;
 
 use layerfs::{DiffId, InvalidDigest};
 use tarsplit::names::shown;
@@ -35,6 +37,7 @@ pub use content::{Layers, LayersOfArchive, LayersOfContainer, LayersOfStore};
 pub use difference::{ImageDifference, difference};
 pub(crate) use directory::read_directory;
 pub use lookup::LookupError;
+pub use mounted::{Bind, Mounted};
 pub use node::{Body, Node, NodeId, NodeKind};
 pub use read::{read_for, read_tree, read_trees};
 pub use stack::HiddenName;
@@ -110,6 +113,17 @@ pub enum TreeError {
         /// Its path.
         path: Vec<u8>,
         /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// What is mounted somewhere cannot be read.
+    #[error("{}: what is mounted there, {}, cannot be read", shown(.at), .source_path.display())]
+    Mounted {
+        /// Where it is mounted.
+        at: Vec<u8>,
+        /// What is mounted.
+        source_path: PathBuf,
+        /// The system's answer.
         #[source]
         source: io::Error,
     },

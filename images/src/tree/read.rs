@@ -60,11 +60,7 @@ pub fn read_for(layers: &dyn Layers, paths: &[&[u8]]) -> Result<Tree, TreeError>
         let mut more = false;
         for path in paths {
             let _ = tree.find_on_the_way(path, true, &mut |names, left| {
-                if wanted.add(&names.join(&b'/')) {
-                    let ahead = left.iter().rev().map(Vec::as_slice).take_while(|name| *name != b"..");
-                    wanted.add(&names.iter().copied().chain(ahead).collect::<Vec<_>>().join(&b'/'));
-                    more = true;
-                }
+                more |= wanted.add_on_the_way(names, left);
             });
         }
         if !more {

@@ -51,6 +51,29 @@ impl WantedPaths {
         new
     }
 
+    /// Adds a path that a lookup has come to, by its names, and as much of the way as is known of what is `left` to look up below it,
+    /// the next name last. Returns whether the path is new.
+    pub(super) fn add_on_the_way(&mut self, names: &[&[u8]], left: &[Vec<u8>]) -> bool {
+        if !self.add(&names.join(&b'/')) {
+            return false;
+        }
+        let ahead = left.iter().rev().map(Vec::as_slice).take_while(|name| *name != b"..");
+        self.add(&names.iter().copied().chain(ahead).collect::<Vec<_>>().join(&b'/'));
+        true
+    }
+
+    /// Adds a path with everything below it.
+    pub(super) fn add_all(&mut self, path: &[u8]) {
+        let names = path.split(|&byte| byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
+        let at = names.fold(0, |at, name| self.enter(at, name).0);
+        self.nodes[at].all = true;
+    }
+
+    /// Whether nothing but the root is wanted.
+    pub(super) fn is_root_alone(&self) -> bool {
+        !self.nodes[0].all && self.nodes[0].below.is_empty()
+    }
+
     /// The node of a name in a directory, and whether it is new.
     fn enter(&mut self, at: usize, name: &[u8]) -> (usize, bool) {
         if let Some(&known) = self.nodes[at].below.get(name) {

@@ -1,4 +1,4 @@
-//! `layerfs container cp`: `docker container cp`, offline: out of a container without a mount, and into one.
+//! `layerfs container cp`: `docker container cp`, offline: out of a container, with what docker mounts over its layers, and into one.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -6,16 +6,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use containers::CopyIn;
-use images::copy::CopySource;
-use images::tree::read_tree;
-use snapshot::catalog::Container;
+use containers::{CopyIn, Covers};
+use images::copy::read_mounted;
+use images::tree::{Bind, Mounted};
 
 use super::content::with_layers;
 use crate::commands::image::cp::Copy;
-use crate::commands::image::shown;
-use crate::commands::layerfs::NAME;
-use crate::output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -52,26 +48,15 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let name = String::from_utf8_lossy(name);
     // The flag is accepted and has no effect in this direction, as with docker's client.
     let _ = (args.archive, args.quiet);
-    with_layers(&name, root, driver, |_, container, layers| {
-        let tree = read_tree(layers, None)?;
-        let mounts = mounts(container);
-        let found = CopySource::find(&tree, path, args.follow_link).ok().map(|source| source.path);
-        for path in found.into_iter().chain([clean(path)]) {
-            if let Some(mount) = mounts.iter().find(|mount| is_below(&path, &mount.at)) {
-                bail!(
-                    "{}: {} is mounted there, whose files are not in the container's layers",
-                    shown(&mount.at),
-                    mount.what
-                );
-            }
-        }
-        let copied = copy.run(&tree, layers, path, &format!("container:path: {name}"))?;
-        for mount in mounts.iter().filter(|mount| is_below(&mount.at, &copied)) {
-            output::complain(
-                NAME,
-                &format!("left out: what is in {}, as {} is mounted there", shown(&mount.at), mount.what),
-            );
-        }
+    with_layers(&name, root, driver, |view, container, layers| {
+        let covers = Covers::find(view.root(), container)?;
+        let bind = |(at, source): (&str, Result<&Path, &str>)| Bind {
+            at: at.as_bytes().to_vec(),
+            source: source.map(Path::to_path_buf).map_err(str::to_owned),
+        };
+        let mut layers = Mounted::new(layers, covers.iter().map(bind).collect());
+        let tree = read_mounted(&mut layers, path, args.follow_link)?;
+        copy.run(&tree, &layers, path, &format!("container:path: {name}"))?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -99,37 +84,4 @@ fn split(argument: &OsStr) -> Option<(&[u8], &[u8])> {
     let colon = bytes.iter().position(|&byte| byte == b':')?;
     let is_path = bytes.starts_with(b"/") || bytes.starts_with(b".") || colon == 0;
     (!is_path).then(|| (&bytes[..colon], &bytes[colon + 1..]))
-}
-
-/// Something that docker mounts over the layers while it copies.
-struct Mount {
-    /// Its path in the container, without a slash in front.
-    at: Vec<u8>,
-    /// What it is.
-    what: String,
-}
-
-fn mounts(container: &Container) -> Vec<Mount> {
-    let points = container.mount_points.iter().filter(|point| point.kind != "tmpfs").map(|point| {
-        let what = if point.name.is_empty() {
-            format!("{} of the host", output::escape(&point.source))
-        } else {
-            format!("the volume {}", output::escape(&point.name))
-        };
-        Mount { at: clean(point.destination.as_bytes()), what }
-    });
-    // docker makes these when it starts a container for the first time.
-    let started = !container.state.started.is_zero();
-    let own = ["etc/hosts", "etc/hostname", "etc/resolv.conf"].into_iter().filter(|_| started);
-    let own = own.map(|path| Mount { at: clean(path.as_bytes()), what: "a file of docker's own".to_owned() });
-    points.chain(own).collect()
-}
-
-/// A path by its text alone, without a slash in front.
-fn clean(path: &[u8]) -> Vec<u8> {
-    layerfs::path::absolute(path).split_off(1)
-}
-
-fn is_below(path: &[u8], dir: &[u8]) -> bool {
-    dir.is_empty() || path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }

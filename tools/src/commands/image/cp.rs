@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let image = OsStr::from_bytes(image).to_str().ok_or_else(|| anyhow!("invalid reference format"))?;
     args.from.open(Some(image), root, driver, |content| {
         let tree = read_tree(content.layers, None)?;
-        copy.run(&tree, content.layers, path, &format!("image:path: {image}")).map(|_| ExitCode::SUCCESS)
+        copy.run(&tree, content.layers, path, &format!("image:path: {image}")).map(|()| ExitCode::SUCCESS)
     })
 }
 
@@ -72,8 +72,8 @@ impl<'a> Copy<'a> {
         Ok(Self { destination, follow_link })
     }
 
-    /// Copies `path` of a tree. Returns where it is in the tree.
-    pub(crate) fn run(&self, tree: &Tree, layers: &dyn Layers, path: &[u8], owner: &str) -> anyhow::Result<Vec<u8>> {
+    /// Copies `path` of a tree.
+    pub(crate) fn run(&self, tree: &Tree, layers: &dyn Layers, path: &[u8], owner: &str) -> anyhow::Result<()> {
         self.check_destination()?;
         let source = CopySource::find(tree, path, self.follow_link).map_err(|error| match error {
             // The words of docker's client.
@@ -91,7 +91,7 @@ impl<'a> Copy<'a> {
             let destination = CopyDestination::new(Path::new(self.destination), tree, &source)?;
             extract(tree, layers, &source, &destination, &interrupted)?;
         }
-        Ok(source.path)
+        Ok(())
     }
 
     /// Whether anything can be written there.

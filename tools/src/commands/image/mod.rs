@@ -24,7 +24,7 @@ mod remote;
 pub(crate) mod rm;
 pub(crate) mod save;
 mod select;
-pub(crate) use content::{JsonPath, shown};
+pub(crate) use content::JsonPath;
 pub(crate) use document::inspect_image;
 pub(crate) use select::{seconds, tag};
 pub(crate) mod tag;

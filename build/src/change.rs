@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use containers::ports::published;
 use snapshot::schema::gojson::{Empty, StrSlice};
 use snapshot::schema::runconfig::{HealthConfig, RunConfig};
 
@@ -10,7 +11,7 @@ use crate::expand::{ExpandError, expand, expand_words};
 use crate::instruction::{self, Action};
 use crate::parser::{self, Dialect, ParseError};
 use crate::state::words;
-use crate::{BuildError, dispatch, ports};
+use crate::{BuildError, dispatch};
 
 /// Instructions that change a config without a build.
 const CHANGES: [&str; 10] =
@@ -146,8 +147,8 @@ pub(crate) fn change(
         Action::Expose(words) => {
             for word in words {
                 let exposed = run.exposed_ports.get_or_insert_default();
-                let ports = ports::parse(word).map_err(BuildError::Invalid)?;
-                exposed.extend(ports.into_iter().map(|port| (port, Empty)));
+                let ports = published(word).map_err(BuildError::Invalid)?;
+                exposed.extend(ports.into_iter().map(|(port, _)| (port, Empty)));
             }
             format!("EXPOSE {}", words.join(" "))
         }

@@ -35,7 +35,6 @@ mod parser;
 #[doc(hidden)]
 pub mod parsers;
 mod platform;
-mod ports;
 mod source;
 mod state;
 mod store;

@@ -44,6 +44,7 @@ mod output;
 #[doc(hidden)]
 pub mod parsers;
 mod place;
+pub mod ports;
 mod protocol;
 mod reading;
 mod serving;

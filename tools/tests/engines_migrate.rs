@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -81,6 +81,17 @@ fn left(root: &Path) -> Vec<String> {
     left
 }
 
+/// A root that docker has filled and left, and what it told of it.
+fn filled(engine: &Engine, dir: &Path) -> (PathBuf, Vec<String>) {
+    let root = dir.join("root");
+    std::fs::create_dir(&root).unwrap();
+    let daemon = Dockerd::start_engine(engine, &root, OVERLAY2);
+    fill(&daemon);
+    let told = told(&daemon);
+    daemon.stop();
+    (root, told)
+}
+
 #[test]
 fn engines_migrated_images_and_containers_go_on_in_containerd() {
     let Some((engines, _turn)) = engines::engines() else { return };
@@ -145,11 +156,7 @@ fn engines_migration_is_undone() {
     let Some((engines, _turn)) = engines::engines() else { return };
     let engine = engine(&engines);
     let dir = testkit::scratch();
-    let root = testkit::empty_root(&dir, "root");
-    let daemon = Dockerd::start_engine(engine, &root, OVERLAY2);
-    fill(&daemon);
-    let before = told(&daemon);
-    daemon.stop();
+    let (root, before) = filled(engine, dir.path());
     let parts = ["overlay2", "image", "containers", "volumes"];
     let state = |part: &str| TreeState::read(&root.join(part)).without_directory_times();
     let states = parts.map(state);
@@ -239,11 +246,7 @@ fn engines_killed_migrations_leave_what_docker_goes_on_with() {
     let Some((engines, _turn)) = engines::engines() else { return };
     let engine = engine(&engines);
     let dir = testkit::scratch();
-    let root = testkit::empty_root(&dir, "root");
-    let daemon = Dockerd::start_engine(engine, &root, OVERLAY2);
-    fill(&daemon);
-    let before = told(&daemon);
-    daemon.stop();
+    let (root, before) = filled(engine, dir.path());
     let told_by = |flags: &[&str]| {
         let daemon = Dockerd::start_engine(engine, &root, flags);
         let told = told(&daemon);

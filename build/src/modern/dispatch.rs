@@ -1,5 +1,6 @@
 //! What each instruction does (moby/buildkit `frontend/dockerfile/dockerfile2llb/convert.go`).
 
+use containers::ports::published;
 use images::tree::Tree;
 use jiff::Timestamp;
 use serde_json::json;
@@ -10,12 +11,12 @@ use super::Builder;
 use super::cache::{self, Keys};
 use super::graph::Needed;
 use super::stage::Built;
+use crate::BuildError;
 use crate::change::go_list;
 use crate::dispatch::text;
 use crate::expand::{expand_modern, expand_modern_words};
 use crate::instruction::{Action, Instruction};
 use crate::upper::Upper;
-use crate::{BuildError, ports};
 
 impl Builder<'_> {
     pub(super) fn dispatch(
@@ -75,7 +76,8 @@ impl Builder<'_> {
                 let mut all = Vec::new();
                 for word in words {
                     for word in expand_modern_words(word, escape, &env)? {
-                        all.extend(ports::parse(&word).map_err(|reason| BuildError::Invalid(lower_first(&reason)))?);
+                        let ports = published(&word).map_err(|reason| BuildError::Invalid(lower_first(&reason)))?;
+                        all.extend(ports.into_iter().map(|(port, _)| port));
                     }
                 }
                 all.sort();

@@ -22,7 +22,7 @@ use tarsplit::pax::PaxTime;
 
 use super::{CopyDestination, CopyError, CopySource};
 use crate::export::{CAPABILITY, without_namespace};
-use crate::tree::{Layers, Node, NodeId, NodeKind, Tree, TreeError};
+use crate::tree::{Layers, Node, NodeId, NodeKind, Tree, TreeError, rest_below};
 
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -113,14 +113,6 @@ fn check_links(tree: &Tree, source: &CopySource, destination: &CopyDestination) 
 fn on_host(into: &Path, below: &[u8]) -> PathBuf {
     let into = PathBuf::from(OsString::from_vec(layerfs::path::absolute(into.as_os_str().as_bytes())));
     if below.is_empty() { into } else { into.join(OsString::from_vec(below.to_vec())) }
-}
-
-/// The rest of a path below a directory; empty if the path is the directory.
-fn rest_below<'p>(path: &'p [u8], dir: &[u8]) -> Option<&'p [u8]> {
-    if dir.is_empty() {
-        return Some(path);
-    }
-    path.strip_prefix(dir).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 struct Extraction<'e> {

@@ -43,6 +43,7 @@ pub use read::{read_for, read_tree, read_trees};
 pub use stack::HiddenName;
 pub use upper::UpperDirectory;
 pub use walk::Walk;
+pub(crate) use walk::rest_below;
 pub use wanted::WantedPaths;
 
 use crate::source::ArchiveError;

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use super::content::FileBytes;
 use super::directory::{Holds, read_node, read_part};
 use super::node::{Body, Node, NodeId, NodeKind};
+use super::walk::rest_below;
 use super::wanted::WantedPaths;
 use super::{Layers, LookupError, Tree, TreeError, read_tree};
 
@@ -117,11 +118,11 @@ impl<'l, L: Layers> Mounted<'l, L> {
         let inner = innermost(&self.mounts, &names(path).collect::<Vec<_>>()).map(|(number, _)| number);
         for (number, mount) in self.mounts.iter_mut().enumerate() {
             let Some(point) = &mount.point else { continue };
-            if let Some(rest) = below(path, point) {
+            if let Some(rest) = rest_below(path, point) {
                 if Some(number) == inner {
                     mount.wanted.add_all(rest);
                 }
-            } else if below(point, path).is_some() {
+            } else if rest_below(point, path).is_some() {
                 mount.wanted.add_all(b"");
             }
         }
@@ -141,14 +142,6 @@ fn innermost(mounts: &[Mount], path: &[&[u8]]) -> Option<(usize, usize)> {
         path.starts_with(&point).then_some((number, point.len()))
     });
     depths.max_by_key(|&(number, depth)| (depth, number))
-}
-
-/// The rest of a path below another one; empty if both are the same.
-fn below<'p>(path: &'p [u8], dir: &[u8]) -> Option<&'p [u8]> {
-    if dir.is_empty() {
-        return Some(path);
-    }
-    path.strip_prefix(dir).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -196,7 +189,7 @@ impl Mount {
     /// Opens a file of it by its path in the tree.
     fn open(&self, path: &[u8]) -> io::Result<File> {
         let source = self.source.as_ref().map_err(|reason| io::Error::other(reason.clone()))?;
-        let rest = self.point.as_ref().and_then(|point| below(path, point)).unwrap_or_default();
+        let rest = self.point.as_ref().and_then(|point| rest_below(path, point)).unwrap_or_default();
         let again = |flags: OFlags| {
             let path = format!("/proc/self/fd/{}", source.as_raw_fd());
             rustix::fs::openat(CWD, path, flags | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())

@@ -45,3 +45,11 @@ impl Walk<'_> {
         }
     }
 }
+
+/// The rest of a path below a directory; empty if the path is the directory.
+pub(crate) fn rest_below<'p>(path: &'p [u8], dir: &[u8]) -> Option<&'p [u8]> {
+    if dir.is_empty() {
+        return Some(path);
+    }
+    path.strip_prefix(dir).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}

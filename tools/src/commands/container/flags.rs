@@ -2,7 +2,6 @@
 //! them is in `request.rs`, and how their values are written in `values.rs`.
 
 mod checks;
-mod ports;
 mod request;
 mod values;
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use containers::Request;
+use containers::ports::{exposed, published};
 use snapshot::schema::containerfile::{HostConfig, Ulimit};
 use snapshot::schema::gojson::{Empty, StrSlice};
 use snapshot::schema::runconfig::{HealthConfig, RunConfig};
 
 use super::CreateFlags;
 use super::checks::is_own_parameter;
-use super::ports::{exposed, published};
 use super::values::{
     bytes, device, domain, duration, environment, has_source, invalid, label, lines_of, mount, nano_cpus, pairs, read,
     some, ulimit, without_repeats,
@@ -58,10 +58,10 @@ impl CreateFlags {
             self.volume.iter().filter(|text| !has_source(text)).map(|text| (text.clone(), Empty)).collect();
         let mut ports: BTreeMap<String, Empty> = BTreeMap::new();
         for text in &self.expose {
-            ports.extend(exposed(text)?.into_iter().map(|port| (port, Empty)));
+            ports.extend(exposed(text).map_err(anyhow::Error::msg)?.into_iter().map(|port| (port, Empty)));
         }
         for text in &self.publish {
-            ports.extend(published(text)?.into_iter().map(|(port, _)| (port, Empty)));
+            ports.extend(published(text).map_err(anyhow::Error::msg)?.into_iter().map(|(port, _)| (port, Empty)));
         }
         let stdin = self.interactive && !detach;
         let mut config = RunConfig {
@@ -172,10 +172,11 @@ impl CreateFlags {
             host.shm_size = bytes("--shm-size", text)?;
         }
         host.port_bindings = Some(BTreeMap::new());
-        for (port, binding) in self.publish.iter().map(|text| published(text)).collect::<Result<Vec<_>, _>>()?.concat()
-        {
-            let bindings = host.port_bindings.get_or_insert_default();
-            bindings.entry(port).or_default().get_or_insert_default().push(binding);
+        for text in &self.publish {
+            for (port, binding) in published(text).map_err(anyhow::Error::msg)? {
+                let bindings = host.port_bindings.get_or_insert_default();
+                bindings.entry(port).or_default().get_or_insert_default().push(binding);
+            }
         }
         self.restart_policy(&mut host)?;
         self.security(&mut host)?;

@@ -1,4 +1,4 @@
-//! How ports are written: docker/go-connections v0.4.0 `nat`, in its words.
+//! How ports are written, in `--expose`, `-p` and `EXPOSE`: docker/go-connections v0.4.0 `nat`, in its words.
 
 use std::net::IpAddr;
 
@@ -29,45 +29,51 @@ fn with_protocol(text: &str) -> (&str, &str) {
     (ports, parts.next().filter(|protocol| !protocol.is_empty()).unwrap_or("tcp"))
 }
 
-/// The ports of `--expose`, with their protocol.
-pub(super) fn exposed(text: &str) -> anyhow::Result<Vec<String>> {
+/// The ports of `--expose`, with their protocol (docker/cli v20.10.24 `cli/command/container/opts.go: parse`).
+///
+/// # Errors
+/// The reason, in docker's words.
+pub fn exposed(text: &str) -> Result<Vec<String>, String> {
     if text.contains(':') {
-        anyhow::bail!("invalid port format for --expose: {text}");
+        return Err(format!("invalid port format for --expose: {text}"));
     }
     let (ports, protocol) = with_protocol(text);
     let (first, last) =
-        range(ports).map_err(|why| anyhow::anyhow!("invalid range format for --expose: {text}, error: {why}"))?;
+        range(ports).map_err(|why| format!("invalid range format for --expose: {text}, error: {why}"))?;
     Ok((first..=last).map(|number| format!("{number}/{protocol}")).collect())
 }
 
-/// The ports of `-p`, with where each is published.
-pub(super) fn published(text: &str) -> anyhow::Result<Vec<(String, PortBinding)>> {
+/// The ports of `-p` and of `EXPOSE`, with where each is published (`nat/nat.go: ParsePortSpec`).
+///
+/// # Errors
+/// The reason, in docker's words.
+pub fn published(text: &str) -> Result<Vec<(String, PortBinding)>, String> {
     let mut parts = text.rsplitn(3, ':');
     let (inner, protocol) = with_protocol(parts.next().unwrap_or_default());
     let outer = parts.next().unwrap_or_default();
     let raw = parts.next().unwrap_or_default();
     let address = raw.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(raw);
     if address == raw && raw.contains(':') {
-        anyhow::bail!("Invalid ip address {raw}: address {raw}:: too many colons in address");
+        return Err(format!("Invalid ip address {raw}: address {raw}:: too many colons in address"));
     }
     if !address.is_empty() && address.parse::<IpAddr>().is_err() {
-        anyhow::bail!("Invalid ip address: {address}");
+        return Err(format!("Invalid ip address: {address}"));
     }
     if inner.is_empty() {
-        anyhow::bail!("No port specified: {text}<empty>");
+        return Err(format!("No port specified: {text}<empty>"));
     }
-    let (first, last) = range(inner).map_err(|_| anyhow::anyhow!("Invalid containerPort: {inner}"))?;
+    let (first, last) = range(inner).map_err(|_| format!("Invalid containerPort: {inner}"))?;
     let host = (!outer.is_empty()).then(|| range(outer)).transpose();
-    let host = host.map_err(|_| anyhow::anyhow!("Invalid hostPort: {outer}"))?;
+    let host = host.map_err(|_| format!("Invalid hostPort: {outer}"))?;
     if let Some((host_first, host_last)) = host
         && last - first != host_last - host_first
         && last != first
     {
-        anyhow::bail!("Invalid ranges specified for container and host Ports: {inner} and {outer}");
+        return Err(format!("Invalid ranges specified for container and host Ports: {inner} and {outer}"));
     }
     let protocol = protocol.to_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        anyhow::bail!("Invalid proto: {protocol}");
+        return Err(format!("Invalid proto: {protocol}"));
     }
     let binding = |number: u16| {
         let port = match host {
@@ -78,4 +84,28 @@ pub(super) fn published(text: &str) -> anyhow::Result<Vec<(String, PortBinding)>
         (format!("{number}/{protocol}"), PortBinding { ip: address.to_owned(), port })
     };
     Ok((first..=last).map(binding).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Measured with docker 20.10.24.
+    #[test]
+    fn ports_are_read_as_docker_reads_them() {
+        for (text, expected) in [
+            ("80", Ok(vec!["80/tcp"])),
+            ("443/UDP", Ok(vec!["443/udp"])),
+            ("8000-8001", Ok(vec!["8000/tcp", "8001/tcp"])),
+            ("80:90", Ok(vec!["90/tcp"])),
+            ("abc", Err("Invalid containerPort: abc")),
+            ("2-1", Err("Invalid containerPort: 2-1")),
+            ("80/foo", Err("Invalid proto: foo")),
+        ] {
+            let found = published(text);
+            let found = found.as_ref().map(|ports| ports.iter().map(|(port, _)| port.as_str()).collect());
+            let found = found.map_err(String::as_str);
+            assert_eq!(found, expected, "{text}");
+        }
+    }
 }

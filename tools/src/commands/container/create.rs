@@ -86,6 +86,7 @@ pub(super) fn make(store: &Store, flags: &CreateFlags, detach: bool, is_run: boo
 
 /// Makes a container; its image is fetched when `--pull` says so.
 fn fetched(store: &Store, flags: &CreateFlags, request: Request) -> anyhow::Result<ContainerId> {
+    let request = Request { platform: flags.wanted_platform()?, ..request };
     let fetch = || {
         // Who is asked to stop meanwhile ends at once; the next command takes back what is not complete.
         let interrupted = Arc::default();

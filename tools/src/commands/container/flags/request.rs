@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use containers::Request;
 use containers::ports::{exposed, published};
+use images::source::Platform;
 use snapshot::schema::containerfile::{HostConfig, Ulimit};
 use snapshot::schema::gojson::{Empty, StrSlice};
 use snapshot::schema::runconfig::{HealthConfig, RunConfig};
@@ -25,14 +26,18 @@ impl CreateFlags {
         !matches!(self.restart.as_str(), "" | "no")
     }
 
-    /// What docker's client asks the daemon for.
+    /// The platform that is wanted. docker's client reads it later than all other flags, when it has begun to make the container.
+    pub(crate) fn wanted_platform(&self) -> anyhow::Result<Option<Platform>> {
+        let platform = self.platform.as_deref().filter(|text| !text.is_empty()).map(build::parse_platform).transpose();
+        platform.map_err(|reason| anyhow::anyhow!("error parsing specified platform: {reason}"))
+    }
+
+    /// What docker's client asks the daemon for, but for the [platform](Self::wanted_platform).
     pub(crate) fn request(&self, detach: bool, is_run: bool) -> anyhow::Result<Request> {
         self.unsupported.refuse()?;
         self.check()?;
-        let platform = self.platform.as_deref().filter(|text| !text.is_empty()).map(build::parse_platform).transpose();
-        let platform = platform.map_err(|reason| anyhow::anyhow!("error parsing specified platform: {reason}"))?;
         Ok(Request {
-            platform,
+            platform: None,
             name: self.name.clone().filter(|name| !name.is_empty()),
             config: self.config(detach, is_run)?,
             host: self.host()?,

@@ -7,10 +7,9 @@ use std::process::Command;
 
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
-use testkit::engines;
+use testkit::engines::{self, CONTAINERD};
 use testkit::layerfs_on;
 
-const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
 const OVERLAY2: &[&str] = &["--storage-driver=overlay2"];
 const IMAGE: &str = "layerfs-test/busybox:1";
 

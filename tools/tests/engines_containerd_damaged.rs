@@ -15,11 +15,10 @@ use layerfs::{ChainId, Digest};
 use serde_json::Value;
 use testkit::bolt::{self, Tree};
 use testkit::dockerd::Dockerd;
-use testkit::engines::{self, Engine};
+use testkit::engines::{self, CONTAINERD, Engine};
 use testkit::platforms::{self, Part};
 use testkit::{Random, layerfs_on, store};
 
-const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 const LAYERS: &str = "layerfs-test/layers:1";
 const MANY: &str = "many:1";

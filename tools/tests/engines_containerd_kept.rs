@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
-use testkit::engines;
+use testkit::engines::{self, CONTAINERD};
 use testkit::layerfs_on;
 use testkit::platforms::{self, Part};
 
-const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 const STORE: &str = "containerd/daemon";
 const META: &str = "io.containerd.metadata.v1.bolt/meta.db";

@@ -8,11 +8,10 @@ use std::process::Command;
 use layerfs::Digest;
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
-use testkit::engines;
+use testkit::engines::{self, CONTAINERD};
 use testkit::layerfs_on;
 use testkit::platforms::{self, Part};
 
-const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 const OTHER: &str = "localhost:5000/x/other:2";
 const BLOBS: &str = "io.containerd.content.v1.content/blobs/sha256";

@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
-use testkit::engines::{self, Engine};
+use testkit::engines::{self, CONTAINERD, Engine};
 use testkit::platforms::{self, Part};
 use testkit::{Random, layerfs_on};
 
-const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 const NAMES: [&str; 5] = ["one:1", "one:2", "team/two:1", "localhost:5000/three:latest", "layerfs-test/app:1"];
 const GOLDENS: [&str; 7] = [

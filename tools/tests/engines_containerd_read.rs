@@ -11,12 +11,11 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
-use testkit::engines;
+use testkit::engines::{self, CONTAINERD};
 use testkit::layerfs_on;
 use testkit::platforms::{self, Part};
 use testkit::quiet::Stamps;
 
-const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 
 /// What docker's client says before a tree of images.

@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
-use testkit::engines::{self, Engine};
+use testkit::engines::{self, CONTAINERD, Engine};
 use testkit::fault_registry::{FaultRegistry, Served};
 use testkit::image::pack;
 use testkit::{layerfs_on, store, synthetic};
 
-const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
 const DAEMON: &str = "containerd/daemon";
 
 fn engine(engines: &[Engine]) -> &Engine {

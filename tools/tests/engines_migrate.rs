@@ -7,10 +7,9 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use testkit::dockerd::Dockerd;
-use testkit::engines::{self, Engine};
+use testkit::engines::{self, CONTAINERD, Engine};
 use testkit::{Random, TreeState, layerfs_on, store};
 
-const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
 const OVERLAY2: &[&str] = &["--storage-driver=overlay2"];
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 

@@ -14,6 +14,9 @@ const PATH: &str = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The releases of Debian that `tools/engines.sh` unpacks, and how the version of their Docker begins.
 const BESIDE: [(&str, &str); 2] = [("trixie", "26.1."), ("sid", "28.")];
 
+/// The flag with which Docker 28 keeps its images in containerd's store.
+pub const CONTAINERD: &[&str] = &["--feature=containerd-snapshotter=true"];
+
 /// A version of Docker.
 #[derive(Debug, Clone)]
 pub struct Engine {

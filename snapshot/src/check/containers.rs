@@ -1,6 +1,6 @@
 //! Checks containers, their mounts and writable layers, and volumes.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use layerfs::ChainId;
 
@@ -30,7 +30,7 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
         }
     }
     let layers = findings.view.root.layers()?;
-    let held = layers.as_ref().map_or_else(|| Ok(HashSet::new()), held_mounts)?;
+    let held = held_mounts(layers.as_ref())?;
     for mount in catalog.mounts.iter().filter(|mount| !held.contains(&mount.name)) {
         check_mount(findings, mount);
     }

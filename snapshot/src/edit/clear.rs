@@ -54,7 +54,7 @@ pub(super) fn orphan_mounts(
         return Ok((HashSet::new(), Vec::new()));
     }
     let snapshots = Snapshots::read(root.dir());
-    let held = held_mounts(&root.layers)?;
+    let held = held_mounts(Some(&root.layers))?;
     let found = orphan_mounts::find(root.dir(), names.iter().copied(), snapshots.as_ref(), &held)?;
     let stays = |name: &&MountName| !found.names.contains(*name);
     let kept = names.into_iter().filter(stays).map(|name| KeptRemains {

@@ -198,9 +198,9 @@ pub(crate) fn without_held(tmp: &Dir, names: Vec<String>) -> Result<Vec<String>,
 }
 
 /// The entries of `layerdb/mounts` that somebody holds.
-pub(crate) fn held_mounts(layers: &LayerStore) -> Result<HashSet<MountName>, StoreError> {
+pub(crate) fn held_mounts(layers: Option<&LayerStore>) -> Result<HashSet<MountName>, StoreError> {
     let mut held = HashSet::new();
-    let Some(tmp) = layers.tmp_or_none() else { return Ok(held) };
+    let Some(tmp) = layers.and_then(LayerStore::tmp_or_none) else { return Ok(held) };
     for stored in Stored::list(tmp)? {
         if stored.is_held(tmp)? {
             held.extend(stored.read(tmp)?.added_containers.into_iter().map(|added| added.container.into()));

@@ -78,7 +78,7 @@ impl RemainsFound {
 pub(super) fn mounts(view: &View, ages: Ages, found: &mut RemainsFound) -> Result<HashSet<MountName>, StoreError> {
     let names = view.catalog.mounts.iter().map(|mount| &mount.name);
     let layers = view.root.layers()?;
-    let held = layers.as_ref().map_or_else(|| Ok(HashSet::new()), held_mounts)?;
+    let held = held_mounts(layers.as_ref())?;
     let orphans = orphan_mounts::find(&view.root.dir, names, view.snapshots(), &held)?;
     if let Some(doubt) = orphans.doubt {
         let known: HashSet<&str> = view.catalog.containers.iter().map(|container| container.id.as_str()).collect();

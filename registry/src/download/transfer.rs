@@ -63,6 +63,8 @@ pub(super) struct Progress {
     pub(super) there: u64,
     /// Bytes that another pull has brought, an earlier one or one that goes on at the same time.
     pub(super) kept: u64,
+    /// Whether all of it is there, and the server has sent nothing beyond it.
+    ended: bool,
     pub(super) error: Option<Arc<RegistryError>>,
 }
 
@@ -73,7 +75,7 @@ impl Transfer {
         let failed = |source| RegistryError::File { path: path.clone(), source };
         let file = open_in(&queue.shared.dir, &path).map_err(failed)?;
         let there = usable(file.metadata().map_err(failed)?.len(), size);
-        let progress = Mutex::new(Progress { there, kept: there, error: None });
+        let progress = Mutex::new(Progress { there, kept: there, ..Progress::default() });
         let wanted = AtomicBool::new(true);
         Ok(Self { digest, size, path, file, wanted, progress, changed: Condvar::new(), queue })
     }
@@ -137,10 +139,13 @@ impl Transfer {
 
     /// Brings the rest of the blob, and tells those who read it if that fails.
     pub(super) fn run(self: &Arc<Self>) {
-        if let Err(error) = self.take_turn().and_then(|()| self.bring()) {
-            lock(&self.progress).error = Some(Arc::new(error));
-            self.changed.notify_all();
+        let brought = self.take_turn().and_then(|()| self.bring());
+        {
+            let mut progress = lock(&self.progress);
+            progress.ended = brought.is_ok();
+            progress.error = brought.err().map(Arc::new);
         }
+        self.changed.notify_all();
         // Others need not wait until this pull ends, which goes on with the file open.
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
@@ -326,7 +331,8 @@ impl Read for Arriving {
     fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
         let transfer = &self.transfer;
         let mut progress = lock(&transfer.progress);
-        while progress.there <= self.at && self.at < transfer.size {
+        // The end is the server's to say: what sends more than the blob is an error, however soon the blob was unpacked.
+        while progress.there <= self.at && !progress.ended {
             if let Some(error) = &progress.error {
                 return Err(io::Error::other(error.to_string()));
             }

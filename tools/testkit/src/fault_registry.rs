@@ -295,6 +295,8 @@ fn serve(
         }
         Then::Endless => {
             stream.write_all(&reply.body)?;
+            // Time enough to take the body for all that there is.
+            pause();
             while !ended.load(Ordering::Relaxed) {
                 stream.write_all(&[0; 65536])?;
             }

@@ -119,11 +119,16 @@ fn a_build_that_is_killed_while_a_command_runs_leaves_nothing_for_long() {
     let layers = root.join("image/overlay2/layerdb");
     let mut seed = 18_u64;
     let mut met = 0;
-    for _ in 0..20 {
+    for round in 0..20 {
         let mut command = Command::new(testkit::program("layerfs"));
         command.arg("--root").arg(&root).args(["build", "--no-sync"]).arg(&context).env("TMPDIR", dir.path());
         let mut build = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        // At any time, and in each second round at any time of the commands.
+        while round % 2 == 1 && names_in(&layers.join("mounts")).is_empty() {
+            assert!(build.try_wait().unwrap().is_none(), "the build has ended");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
         std::thread::sleep(std::time::Duration::from_millis(20 + (seed >> 33) % 200));
         // Who else reads or writes meanwhile takes nothing away.
         let held = names_in(&layers.join("mounts"));

@@ -104,8 +104,14 @@ fn root_is_as_before_after_a_signal() {
     let mut report = Vec::new();
     let tries = if testkit::full_sweep() { 40 } else { 3 };
     for way in WAYS {
-        let time = run::run(workshop.command(way, workshop.archive.to_str().unwrap(), false), Input::Nothing).ok().time;
-        std::fs::remove_dir_all(workshop.to().join("new")).unwrap();
+        let once = |_| {
+            let command = workshop.command(way, workshop.archive.to_str().unwrap(), false);
+            let time = run::run(command, Input::Nothing).ok().time;
+            std::fs::remove_dir_all(workshop.to().join("new")).unwrap();
+            time
+        };
+        // The first run may wait for what others need not.
+        let time = (0..2).map(once).min().unwrap();
         let before = workshop.state();
         let mut interrupted = 0;
         for (number, (name, kind)) in (0..tries).flat_map(|number| SIGNALS.map(|signal| (number, signal))) {

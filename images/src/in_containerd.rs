@@ -10,13 +10,18 @@ use snapshot::containerd::fresh::{FreshStore, NewImage};
 use snapshot::containerd::metadata::Target;
 use snapshot::reference::Reference;
 
-use crate::source::SourceManifest;
+use crate::source::{SourceDocument, SourceManifest, SourceTarget};
 
 /// The media types of docker's own manifests, as containerd makes them of an archive without one (containerd v2.1.9
 /// `core/images/mediatypes.go`).
 const MANIFEST_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json";
 const LAYER_TYPE: &str = "application/vnd.docker.image.rootfs.diff.tar";
+
+/// Those of the image specification.
+const OCI_MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+const OCI_CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER_FAMILIES: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
 
 /// The prefix of the name that an image without a name has (moby v28.5.2 `daemon/containerd/image.go`).
 const DANGLING: &str = "moby-dangling@";
@@ -96,31 +101,73 @@ fn docker_manifest(config: Digest, config_size: u64, layers: &[StoredBlob]) -> V
     serde_json::to_vec(&manifest).expect("texts and numbers always serialise")
 }
 
+/// What names of images lead to, as a record says it.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedTarget {
+    pub(crate) target: Target,
+    /// Annotations of its descriptor.
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+impl From<Target> for NamedTarget {
+    fn from(target: Target) -> Self {
+        Self { target, annotations: BTreeMap::new() }
+    }
+}
+
+impl From<&SourceTarget> for NamedTarget {
+    fn from(source: &SourceTarget) -> Self {
+        let SourceTarget { media_type, digest, size, annotations, .. } = source;
+        let target = Target { digest: *digest, media_type: media_type.clone(), size: *size };
+        Self { target, annotations: annotations.clone() }
+    }
+}
+
+/// Stores a manifest or an index that came with an image, with the labels by which containerd keeps what it names: those that
+/// containerd sets (v2.1.9 `core/images/mediatypes.go: ChildGCLabels`).
+pub(crate) fn add_document(document: &SourceDocument, store: &mut FreshStore) -> Result<(), StoreError> {
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+    let label = |(media_type, digest): &(String, Digest)| {
+        let kind = match media_type.as_str() {
+            CONFIG_TYPE | OCI_CONFIG_TYPE => return ("containerd.io/gc.ref.content.config".into(), digest.to_string()),
+            MANIFEST_TYPE | OCI_MANIFEST_TYPE => "m.",
+            layer if LAYER_FAMILIES.iter().any(|family| layer.starts_with(family)) => "l.",
+            _ => "",
+        };
+        let number = numbers.entry(kind).or_default();
+        *number += 1;
+        (format!("containerd.io/gc.ref.content.{kind}{}", *number - 1), digest.to_string())
+    };
+    let labels: Vec<(String, String)> = document.children.iter().map(label).collect();
+    store.put_blob(&document.bytes, labels).map(drop)
+}
+
 /// The names of images, each with what it stands for.
 #[derive(Debug, Default)]
-pub(crate) struct NamedImages<'t>(BTreeMap<String, &'t Target>);
+pub(crate) struct NamedImages<'t>(BTreeMap<String, &'t NamedTarget>);
 
 impl<'t> NamedImages<'t> {
     /// What a name stands for.
-    pub(crate) fn get(&self, name: &Reference) -> Option<&'t Target> {
+    pub(crate) fn get(&self, name: &Reference) -> Option<&'t NamedTarget> {
         self.0.get(&name.canonical()).copied()
     }
 
     /// Gives a name to an image, and takes it from the one that had it.
-    pub(crate) fn set(&mut self, name: &Reference, target: &'t Target) {
+    pub(crate) fn set(&mut self, name: &Reference, target: &'t NamedTarget) {
         self.0.insert(name.canonical(), target);
     }
 
     /// Records the names. An image of `all` without one gets the name that stands for none.
-    pub(crate) fn record(mut self, all: &'t [Target], store: &mut FreshStore) {
-        for target in all {
-            if !self.0.values().any(|named| named.digest == target.digest) {
-                self.0.insert(format!("{DANGLING}{}", target.digest), target);
+    pub(crate) fn record(mut self, all: impl IntoIterator<Item = &'t NamedTarget>, store: &mut FreshStore) {
+        for named in all {
+            let digest = named.target.digest;
+            if !self.0.values().any(|other| other.target.digest == digest) {
+                self.0.insert(format!("{DANGLING}{digest}"), named);
             }
         }
         let labels = BTreeMap::new();
-        for (name, target) in &self.0 {
-            store.add_image(&NewImage { name, target, labels: &labels });
+        for (name, NamedTarget { target, annotations }) in &self.0 {
+            store.add_image(&NewImage { name, target, annotations, labels: &labels });
         }
     }
 }

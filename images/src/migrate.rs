@@ -31,7 +31,7 @@ use snapshot::root::{DataRoot, LockedRoot};
 pub use error::MigrateError;
 pub use plan::{MigrationPlan, PlannedContainer, PlannedSnapshot};
 
-use crate::in_containerd::{NamedImages, StoredBlob, add_manifest};
+use crate::in_containerd::{NamedImages, NamedTarget, StoredBlob, add_manifest};
 use crate::load::{Observer, WriteBack};
 use crate::save::{SaveError, SaveForm, SaveOptions, read_config, save_blobs};
 
@@ -114,14 +114,15 @@ pub fn migrate(
         let config = read_config(images.as_ref(), image.id)?;
         let layers: Vec<StoredBlob> = image.diff_ids.iter().map(|diff_id| blobs[diff_id]).collect();
         let top = ChainId::chain(&image.diff_ids).last().copied();
-        targets.push(add_manifest(&config, top, &layers, None, &mut store)?);
+        targets.push(NamedTarget::from(add_manifest(&config, top, &layers, None, &mut store)?));
     }
     let mut names = NamedImages::default();
     for (image, target) in plan.save.images.iter().zip(&targets) {
         image.references().for_each(|name: &Reference| names.set(name, target));
     }
     names.record(&targets, &mut store);
-    let by_id: HashMap<ImageId, _> = plan.save.images.iter().map(|image| image.id).zip(&targets).collect();
+    let by_id: HashMap<ImageId, _> =
+        plan.save.images.iter().map(|image| image.id).zip(targets.iter().map(|named| &named.target)).collect();
     let configs = containers::add(from, catalog, plan, &by_id, &mut store, options)?;
     if plan.same_root {
         store.note_migration(plan.complete, &configs)?;
@@ -139,7 +140,7 @@ pub fn migrate(
         images: moved
             .map(|(image, target)| MigratedImage {
                 id: image.id,
-                new_id: ImageId(target.digest),
+                new_id: ImageId(target.target.digest),
                 names: image.names.clone(),
             })
             .collect(),

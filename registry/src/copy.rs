@@ -1,4 +1,4 @@
-//! Images from one registry or layout to another, as they are: blobs and documents by their digests, nothing unpacked, no store.
+//! Images from one registry or layout to another, or from containerd's store, as they are: blobs and documents by their digests, nothing unpacked.
 //!
 //! ```text
 //! blob -> is it there?                              -> nothing to do
@@ -9,6 +9,7 @@
 
 mod document;
 mod layout;
+mod stored;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,7 @@ use snapshot::reference::Reference;
 
 use self::document::{Descriptor, Parsed};
 pub use self::layout::Layout;
+pub use self::stored::StoredImage;
 use crate::blob::{Blob, Relayed};
 use crate::body::Content;
 use crate::client::RegistryClient;
@@ -43,6 +45,15 @@ pub enum Place {
     Registry(Arc<RegistryClient>, Reference),
     /// An OCI image layout, a directory.
     Layout(Layout),
+}
+
+/// Where an image is copied from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'s> {
+    /// A registry or a layout.
+    Place(&'s Place),
+    /// containerd's store of a data-root.
+    Store(StoredImage<'s>),
 }
 
 /// Something that is told how blobs are copied; calls come from any thread.
@@ -84,7 +95,7 @@ pub struct Copied {
 /// # Errors
 /// [`RegistryError`]. Blobs that are at the target stay there.
 pub fn copy(
-    from: &Place,
+    from: Source<'_>,
     to: &Place,
     options: CopyOptions<'_>,
     listener: &dyn CopyListener,
@@ -119,7 +130,7 @@ pub fn copy(
 
 /// One copy.
 struct Work<'w> {
-    from: &'w Place,
+    from: Source<'w>,
     to: &'w Place,
     options: CopyOptions<'w>,
     listener: &'w dyn CopyListener,
@@ -159,7 +170,8 @@ impl Work<'_> {
             let reason = format!("more than {MAX_DEPTH} indexes in each other, or more than {MAX_DOCUMENTS} manifests");
             return Err(RegistryError::Document { url: self.from.shown(), reason });
         }
-        if self.to.has(document)? {
+        // What is pushed from a store is said layer by layer, as docker says it, and a blob more may be looked for.
+        if matches!(self.from, Source::Place(_)) && self.to.has(document)? {
             parsed = Parsed::default();
         }
         for digest in parsed.documents.drain(..) {
@@ -212,14 +224,18 @@ impl Work<'_> {
                 self.listener.begin(blob.digest, blob.size);
                 let delivery = BlobDelivery { work: self, blob: blob.digest };
                 match self.from {
-                    Place::Registry(client, reference) => {
+                    Source::Place(Place::Registry(client, reference)) => {
                         let (name, scope) = (reference.familiar(), scope(reference));
                         let (repository, name, scope) = (reference.path(), name.as_str(), scope.as_str());
                         let &Descriptor { digest, size } = blob;
                         let blob = Blob { client, repository, name, scope, digest, size };
                         self.to.take(blob.digest, (&Relayed::new(blob), size), &delivery)?;
                     }
-                    Place::Layout(layout) => {
+                    Source::Store(image) => {
+                        let file = image.open_blob(blob.digest, blob.size)?;
+                        self.to.take(blob.digest, (&file, blob.size), &delivery)?;
+                    }
+                    Source::Place(Place::Layout(layout)) => {
                         let file = layout.open_blob(blob.digest, blob.size)?;
                         self.to.take(blob.digest, (&file, blob.size), &delivery)?;
                     }
@@ -249,6 +265,24 @@ impl Delivery for BlobDelivery<'_> {
 
     fn is_stopped(&self) -> bool {
         self.work.is_stopped()
+    }
+}
+
+impl Source<'_> {
+    /// What it is, for messages.
+    fn shown(&self) -> String {
+        match self {
+            Self::Place(place) => place.shown(),
+            Self::Store(image) => image.name.to_owned(),
+        }
+    }
+
+    /// The document that the name leads to, or the one of this digest.
+    fn document(&self, digest: Option<Digest>) -> Result<Document, RegistryError> {
+        match self {
+            Self::Place(place) => place.document(digest),
+            Self::Store(image) => image.document(digest),
+        }
     }
 }
 
@@ -283,7 +317,7 @@ impl Place {
     }
 
     /// Finds a blob, or has the registry take it from another of its repositories.
-    fn find(&self, from: &Self, blob: &Descriptor) -> Result<Option<Arrival>, RegistryError> {
+    fn find(&self, from: Source<'_>, blob: &Descriptor) -> Result<Option<Arrival>, RegistryError> {
         let (client, to) = match self {
             Self::Layout(layout) => return Ok(layout.has_blob(blob.digest, blob.size).then_some(Arrival::Existed)),
             Self::Registry(client, reference) => (client, reference),
@@ -293,7 +327,7 @@ impl Place {
         if repository.blob_size(blob.digest)?.is_some() {
             return Ok(Some(Arrival::Existed));
         }
-        let Self::Registry(_, from) = from else { return Ok(None) };
+        let Source::Place(Self::Registry(_, from)) = from else { return Ok(None) };
         if from.domain() != to.domain() || from.path() == to.path() {
             return Ok(None);
         }

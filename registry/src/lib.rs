@@ -46,7 +46,7 @@ mod wait;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use client::{ClientOptions, RegistryClient};
-pub use copy::{Copied, CopyListener, CopyOptions, Layout, Place, copy};
+pub use copy::{Copied, CopyListener, CopyOptions, Layout, Place, Source, StoredImage, copy};
 pub use credentials::{CredentialStore, Credentials, Saved, host_of};
 pub use download::BlobListener;
 pub use error::{RegistryError, Reported};

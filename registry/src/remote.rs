@@ -1,9 +1,12 @@
 //! An image of a registry as a source of images: its layers are fetched when they are asked for, and read while they arrive.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use images::source::{ArchiveError, ImageSource, LayerBytes, LayerRef, Select, SourceContents};
+use images::source::{
+    ArchiveError, ImageSource, LayerBytes, LayerRef, Select, SourceContents, SourceIndex, SourceTarget,
+};
 use layerfs::Digest;
 use snapshot::reference::Reference;
 
@@ -46,8 +49,19 @@ impl Remote {
     /// An image as [`resolve`](crate::resolve()) has found it, with the names that it shall have.
     #[must_use]
     pub fn new(resolved: Resolved, names: &[Reference], request: PullRequest) -> Self {
-        let mut contents = resolved.contents;
+        let Resolved { digest, media_type, indexes, mut contents, .. } = resolved;
+        let size = indexes.last().map(|index| index.bytes.len() as u64);
+        let index = SourceIndex { documents: indexes, blobs: Vec::new() };
+        let target = size.map(|size| SourceTarget {
+            names: names.to_vec(),
+            media_type,
+            digest,
+            size,
+            annotations: BTreeMap::new(),
+            index: Some(Arc::new(index)),
+        });
         for image in &mut contents.images {
+            image.targets = target.iter().cloned().collect();
             image.tags = names.to_vec();
             image.unusable_names.clear();
         }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use images::source::{ArchiveError, MAX_JSON, Platform, Select, SourceContents, contents};
+use images::source::{ArchiveError, MAX_JSON, Platform, Select, SourceContents, SourceDocument, contents};
 use layerfs::Digest;
 use serde::Deserialize;
 use snapshot::reference::Reference;
@@ -43,6 +43,10 @@ pub struct Resolved {
     pub digest: Digest,
     /// The digest and the bytes of the image's own manifest.
     pub manifest: (Digest, Vec<u8>),
+    /// The indexes that lead to the manifest, the nearest first; the last one has the digest of what the reference names.
+    pub indexes: Vec<SourceDocument>,
+    /// The type of what the reference names.
+    pub media_type: String,
     /// The image. Its tags are for the caller to set.
     pub contents: SourceContents,
 }
@@ -277,14 +281,15 @@ pub fn resolve(
     platform: Option<&Platform>,
 ) -> Result<Resolved, RegistryError> {
     let top = document(client, reference, None)?;
-    let digest = top.digest;
-    let mut manifest = top;
+    let (digest, media_type) = (top.digest, top.media_type.clone());
+    let (mut manifest, mut indexes) = (top, Vec::new());
     for _ in 0..MAX_DEPTH {
         if !manifest.is_index() {
             break;
         }
         let host = Platform::host();
         let chosen = choose(&manifest, &reference.familiar_name(), platform.unwrap_or(&host))?;
+        indexes.insert(0, as_source(&manifest, &reference.familiar_name())?);
         manifest = document(client, reference, Some(chosen))?;
     }
     if !MANIFESTS.contains(&manifest.media_type.as_str()) {
@@ -298,7 +303,14 @@ pub fn resolve(
         }
         (error, _) => error,
     })?;
-    Ok(Resolved { digest, manifest: (manifest.digest, manifest.bytes), contents })
+    Ok(Resolved { digest, manifest: (manifest.digest, manifest.bytes), indexes, media_type, contents })
+}
+
+/// An index with what it names, for a store that keeps it.
+fn as_source(document: &Document, of: &str) -> Result<SourceDocument, RegistryError> {
+    let index: Index = parsed(document, of)?;
+    let named = index.manifests.into_iter().filter_map(|entry| Some((entry.media_type, entry.digest.parse().ok()?)));
+    Ok(SourceDocument { bytes: document.bytes.as_slice().into(), children: named.collect() })
 }
 
 /// The image of a manifest, read by the rules for OCI layouts: the manifest is the only one of a layout's index, and blobs

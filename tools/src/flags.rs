@@ -43,7 +43,7 @@ impl UnpackFlags {
     }
 
     pub(crate) fn select(&self) -> Select {
-        Select { platform: self.platform.clone(), image: None }
+        Select { platform: self.platform.clone(), ..Select::default() }
     }
 }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod blob_bars;
 mod columns;
 pub mod commands;
 mod damage;

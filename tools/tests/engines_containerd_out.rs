@@ -105,11 +105,9 @@ fn saved(daemon: &Dockerd, root: &Path, dir: &Path) -> Vec<String> {
         }
     }
     // What docker would save all the same, broken, is refused.
-    for (flags, words) in [(&["--compress", "gzip"][..], "saved as it is"), (&["--have", BUSYBOX], "saved whole")] {
-        let refused = layerfs_on(root, &[&["image", "save", "many:1", "-q"], flags].concat());
-        if refused.status.success() || !text(&refused.stderr).contains(words) {
-            report.push(format!("{flags:?}: {refused:?}"));
-        }
+    let refused = layerfs_on(root, &["image", "save", "many:1", "-q", "--have", BUSYBOX]);
+    if refused.status.success() || !text(&refused.stderr).contains("saved whole") {
+        report.push(format!("--have: {refused:?}"));
     }
     report
 }

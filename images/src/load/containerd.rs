@@ -6,7 +6,10 @@
 //!
 //! A blob is the layer's file as it came, where containerd can read it; else it is the layer's plain tar. A manifest is the
 //! archive's own if it describes these blobs; else it is the one that containerd makes of such an archive (containerd v2.1.9
-//! `core/images/archive/importer.go`). So an image has the id that `docker load` gives it in this store.
+//! `core/images/archive/importer.go`). An index that the archive has for the image is kept, with all that the archive has of what
+//! it leads to. So an image has the id that `docker load` gives it in this store.
+
+mod origin;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -19,16 +22,16 @@ use layerfs::{DiffId, Digest, Hasher, Unpacked};
 
 use super::error::ImportError;
 use super::options::ImportRequest;
-use super::plan::{Existing, ImportPlan, MissingLayer};
-use super::report::{ImportReport, NewLayer, TagReport};
+use super::plan::{ImportPlan, MissingLayer};
+use super::report::{ImportReport, NewLayer};
 use super::schedule::{Content, LayerTarget, Work, unpack_all};
 use super::stream::decoded;
 use super::{BLOCK, Need, WriteBack, check_lengths, check_room, images, keep};
-use crate::in_containerd::{NamedImages, StoredBlob, add_manifest, manifest};
-use crate::source::{Archive, ArchiveError, Blob, ImageSource, LayerBytes, Opened, SourceContents, SourceManifest};
+use crate::in_containerd::{StoredBlob, add_document, add_manifest, manifest};
+use crate::source::{Archive, ArchiveError, Blob, ImageSource, LayerBytes, LayerRef, Opened, Select};
+use origin::{OtherBlob, Planned, give_names, other_blobs};
 use snapshot::StoreError;
 use snapshot::containerd::fresh::{self, FreshStore, NewSnapshot, SnapshotKind};
-use snapshot::containerd::metadata::Target as Named;
 use snapshot::driver::{Room, xattr_namespace};
 use snapshot::ids::ImageId;
 
@@ -42,6 +45,8 @@ pub fn import_into_containerd(
     root: &Path,
     request: &ImportRequest<'_>,
 ) -> Result<ImportReport, ImportError> {
+    let select = keeping(request);
+    let request = &ImportRequest { select: &select, ..*request };
     let not_an_archive = || ArchiveError::NotAnImageArchive { path: request.archive.to_path_buf() };
     match opened {
         Opened::Archive(archive) => {
@@ -71,6 +76,8 @@ pub fn import_images_into_containerd(
     root: &Path,
     request: &ImportRequest<'_>,
 ) -> Result<ImportReport, ImportError> {
+    let select = keeping(request);
+    let request = &ImportRequest { select: &select, ..*request };
     images(source, request)?;
     import_from(source, begin(root, request)?, request).map_err(|error| super::or_interrupted(error, request))
 }
@@ -86,11 +93,13 @@ pub fn dry_run_into_containerd(
     root: &Path,
     request: &ImportRequest<'_>,
 ) -> Result<ImportReport, ImportError> {
+    let select = keeping(request);
+    let request = &ImportRequest { select: &select, ..*request };
     let mut contents = images(archive, request)?;
     if fresh::expect_empty(root)? {
         request.observer.new_root(root);
     }
-    let Planned { mut plan, manifests } = Planned::new(&mut contents, request)?;
+    let Planned { mut plan, origins } = Planned::new(&mut contents, request)?;
     let mut need = Need::default();
     let mut blobs = HashMap::new();
     for missing in &plan.missing {
@@ -103,31 +112,23 @@ pub fn dry_run_into_containerd(
             need.add_file(blob.size, BLOCK);
         }
     }
+    let others = other_blobs(archive, &origins)?;
+    others.iter().for_each(|(_, size, _)| need.add_file(*size, BLOCK));
     let mut targets = Vec::with_capacity(plan.images.len());
-    for (image, own) in plan.images.iter_mut().zip(manifests) {
+    for (image, origin) in plan.images.iter_mut().zip(&origins) {
         let layers: Vec<StoredBlob> = image.layers.iter().map(|layer| blobs[&layer.diff_id]).collect();
-        let (_, target) = manifest(&image.config, &layers, own.as_ref());
-        image.id = ImageId(target.digest);
-        targets.push(target);
+        let (_, target) = manifest(&image.config, &layers, origin.manifest.as_ref());
+        let named = origin.named(target);
+        image.id = ImageId(named[0].1.target.digest);
+        targets.push(named);
     }
     let (_, tags) = give_names(&plan, &targets, request.options.retag);
     Ok(ImportReport::new(&plan, &[], tags, contents, Some(need)))
 }
 
-/// A plan for a store without anything in it, and the manifests that the images came with.
-struct Planned {
-    plan: ImportPlan,
-    manifests: Vec<Option<SourceManifest>>,
-}
-
-impl Planned {
-    fn new(contents: &mut SourceContents, request: &ImportRequest<'_>) -> Result<Self, ImportError> {
-        let images = std::mem::take(&mut contents.images);
-        let manifests = images.iter().map(|image| image.manifest.clone()).collect();
-        let nothing = Existing { layers: None, images: None, driver: None };
-        let plan = ImportPlan::new(images, request.options.tag.as_ref(), nothing)?;
-        Ok(Self { plan, manifests })
-    }
+/// What is selected, with the indexes that lead to it.
+fn keeping(request: &ImportRequest<'_>) -> Select {
+    Select { keep_indexes: true, ..request.select.clone() }
 }
 
 fn begin(root: &Path, request: &ImportRequest<'_>) -> Result<FreshStore, ImportError> {
@@ -147,29 +148,39 @@ fn import_from(
     request: &ImportRequest<'_>,
 ) -> Result<ImportReport, ImportError> {
     let mut contents = images(source, request)?;
-    let Planned { mut plan, manifests } = Planned::new(&mut contents, request)?;
+    let Planned { mut plan, origins } = Planned::new(&mut contents, request)?;
     for image in &plan.images {
         request.observer.planned(&image.layers);
     }
     let bytes = plan.missing.iter().map(|missing| source.layer(&missing.source)).collect::<Result<Vec<_>, _>>()?;
+    let others = other_blobs(source, &origins)?;
     if request.options.preflight {
-        check(&bytes, &store)?;
+        check(&bytes, &others, &store)?;
     }
     let write_back = WriteBack::begin(store.staging(), request.options.sync)?;
     let unpacked = unpack(&plan, &bytes, &store, request)?;
     let blobs = write_blobs(&plan, &bytes, &mut store, request)?;
+    for (blob, _, bytes) in &others {
+        write_other(blob, bytes, &mut store, request)?;
+    }
     drop(write_back);
     record_snapshots(&plan, &mut store)?;
     let mut targets = Vec::with_capacity(plan.images.len());
-    for (image, own) in plan.images.iter_mut().zip(manifests) {
+    for (image, origin) in plan.images.iter_mut().zip(&origins) {
         let layers: Vec<StoredBlob> = image.layers.iter().map(|layer| blobs[&layer.diff_id]).collect();
         let top = image.layers.last().map(|layer| layer.chain_id);
-        let target = add_manifest(&image.config, top, &layers, own.as_ref(), &mut store)?;
-        image.id = ImageId(target.digest);
-        targets.push(target);
+        let target = add_manifest(&image.config, top, &layers, origin.manifest.as_ref(), &mut store)?;
+        if origin.keeps(&target) {
+            for document in origin.indexes().flat_map(|index| &index.documents) {
+                add_document(document, &mut store)?;
+            }
+        }
+        let named = origin.named(target);
+        image.id = ImageId(named[0].1.target.digest);
+        targets.push(named);
     }
     let (names, tags) = give_names(&plan, &targets, request.options.retag);
-    names.record(&targets, &mut store);
+    names.record(targets.iter().flatten().map(|(_, named)| named), &mut store);
     if request.is_interrupted() {
         return Err(ImportError::Interrupted);
     }
@@ -181,12 +192,40 @@ fn import_from(
 }
 
 /// Checks that there is room for the snapshots, and for the blobs.
-fn check(bytes: &[LayerBytes], store: &FreshStore) -> Result<(), ImportError> {
+fn check(bytes: &[LayerBytes], others: &[OtherBlob<'_>], store: &FreshStore) -> Result<(), ImportError> {
     let (path, room) = (store.root().dir().path(), || Room::measure(store.staging()));
     let files: Vec<&Blob> =
         bytes.iter().filter_map(|bytes| if let LayerBytes::File(blob) = bytes { Some(blob) } else { None }).collect();
     check_room(&files, path, room()?)?;
-    check_lengths(files.iter().map(|blob| blob.len() as u64), path, room()?)
+    let others = others.iter().map(|(_, size, _)| *size);
+    check_lengths(files.iter().map(|blob| blob.len() as u64).chain(others), path, room()?)
+}
+
+/// Keeps a blob that an index leads to, unless it is there as a layer's.
+fn write_other(
+    blob: &LayerRef,
+    bytes: &LayerBytes,
+    store: &mut FreshStore,
+    request: &ImportRequest<'_>,
+) -> Result<(), ImportError> {
+    if request.is_interrupted() {
+        return Err(ImportError::Interrupted);
+    }
+    let expected = blob.descriptor.as_ref().expect("an index describes what it leads to").digest;
+    if store.has_blob(expected) {
+        return Ok(());
+    }
+    let mut file = store.create_blob(expected)?;
+    let failed = |source| StoreError::io(store.staging().path().to_path_buf(), "writing a blob in")(source).into();
+    let mut hasher = Hasher::default();
+    let take = |piece: &[u8]| {
+        hasher.update(piece);
+        file.write_all(piece).map_err(failed)
+    };
+    copy(&mut open(blob, bytes)?, take, unread(blob))?;
+    blob.check_digest(hasher.finish())?;
+    store.add_blob(expected, std::iter::empty::<(String, String)>())?;
+    Ok(())
 }
 
 /// The number of the snapshot of the layer at a place in a plan.
@@ -207,7 +246,7 @@ fn unpack(
             LayerBytes::File(blob) => Content::File(blob),
             LayerBytes::Memory(bytes) => Content::Memory(bytes),
             LayerBytes::Fetched(fetched) => Content::Fetched(&**fetched),
-            LayerBytes::Unpacked(_) | LayerBytes::PassedOver(_) => return Err(not_a_layer(missing)),
+            LayerBytes::Unpacked(_) | LayerBytes::PassedOver(_) => return Err(not_a_layer(&missing.source)),
         };
         works.push(Work {
             name: missing.source.name.clone(),
@@ -229,8 +268,8 @@ fn unpack(
     unpack_all(works, request, &place)
 }
 
-fn not_a_layer(missing: &MissingLayer) -> ImportError {
-    ArchiveError::NotALayer { file: missing.source.name.clone() }.into()
+fn not_a_layer(blob: &LayerRef) -> ImportError {
+    ArchiveError::NotALayer { file: blob.name.clone() }.into()
 }
 
 /// Keeps the file of each layer. The layers were unpacked, so that their digests are known to be right.
@@ -256,18 +295,18 @@ fn write_blobs(
 }
 
 /// A layer's file as it comes.
-fn open<'b>(missing: &MissingLayer, bytes: &'b LayerBytes) -> Result<Box<dyn Read + 'b>, ImportError> {
+fn open<'b>(blob: &LayerRef, bytes: &'b LayerBytes) -> Result<Box<dyn Read + 'b>, ImportError> {
     Ok(match bytes {
         LayerBytes::File(blob) => Box::new(blob.reader()),
         LayerBytes::Memory(bytes) => Box::new(&bytes[..]),
         LayerBytes::Fetched(fetched) => fetched.reader(),
-        LayerBytes::Unpacked(_) | LayerBytes::PassedOver(_) => return Err(not_a_layer(missing)),
+        LayerBytes::Unpacked(_) | LayerBytes::PassedOver(_) => return Err(not_a_layer(blob)),
     })
 }
 
 /// Why a layer's file cannot be read.
-fn unread(missing: &MissingLayer) -> impl Fn(std::io::Error) -> ImportError + Copy {
-    let file = &missing.source.name;
+fn unread(blob: &LayerRef) -> impl Fn(std::io::Error) -> ImportError + Copy {
+    let file = &blob.name;
     move |source| ImportError::Archive(ArchiveError::Read { file: file.clone(), source })
 }
 
@@ -275,13 +314,13 @@ fn unread(missing: &MissingLayer) -> impl Fn(std::io::Error) -> ImportError + Co
 /// the file is packed.
 fn name_blob(missing: &MissingLayer, bytes: &LayerBytes) -> Result<(Digest, Compression), ImportError> {
     let mut head = Vec::new();
-    let mut file = open(missing, bytes)?.take(layerfs::compress::SNIFF_LEN as u64);
-    file.read_to_end(&mut head).map_err(unread(missing))?;
+    let mut file = open(&missing.source, bytes)?.take(layerfs::compress::SNIFF_LEN as u64);
+    file.read_to_end(&mut head).map_err(unread(&missing.source))?;
     let described = missing.source.descriptor.as_ref().map(|descriptor| descriptor.digest);
     Ok(match (Compression::sniff(&head), described) {
         (known @ (Compression::Gzip | Compression::Zstd), Some(digest)) => (digest, known),
         (known @ (Compression::Gzip | Compression::Zstd), None) => {
-            (hash(&mut open(missing, bytes)?).map_err(unread(missing))?, known)
+            (hash(&mut open(&missing.source, bytes)?).map_err(unread(&missing.source))?, known)
         }
         (packed, _) => (missing.diff_id.0, packed),
     })
@@ -321,12 +360,12 @@ fn copy_blob(
     packed: Compression,
     take: impl FnMut(&[u8]) -> Result<(), ImportError>,
 ) -> Result<u64, ImportError> {
-    let mut file = open(missing, bytes)?;
+    let mut file = open(&missing.source, bytes)?;
     if kept(packed) == packed {
-        return copy(&mut file, take, unread(missing));
+        return copy(&mut file, take, unread(&missing.source));
     }
     let reader = std::io::BufReader::with_capacity(128 << 10, file);
-    copy(&mut Decompressor::new(reader).map_err(unread(missing))?, take, unread(missing))
+    copy(&mut Decompressor::new(reader).map_err(unread(&missing.source))?, take, unread(&missing.source))
 }
 
 /// Bytes that are copied at once.
@@ -370,24 +409,4 @@ fn record_snapshots(plan: &ImportPlan, store: &mut FreshStore) -> Result<(), Imp
         store.add_snapshot(&NewSnapshot { number: number(at), key: &key, parent: parent.as_deref(), kind })?;
     }
     Ok(())
-}
-
-/// Gives all images their names, in the archive's order: as in a daemon, a name belongs to the last image that asks for it.
-fn give_names<'t>(plan: &ImportPlan, targets: &'t [Named], retag: bool) -> (NamedImages<'t>, Vec<Vec<TagReport>>) {
-    let mut names = NamedImages::default();
-    let mut tags = Vec::with_capacity(targets.len());
-    for (image, target) in plan.images.iter().zip(targets) {
-        let mut of_image = Vec::with_capacity(image.tags.len());
-        for reference in &image.tags {
-            let before = names.get(reference).map(|before| before.digest).filter(|before| *before != target.digest);
-            let kept = before.is_some() && !retag;
-            if !kept {
-                names.set(reference, target);
-            }
-            let moved_from = before.filter(|_| !kept).map(ImageId);
-            of_image.push(TagReport { name: reference.familiar(), kept, moved_from });
-        }
-        tags.push(of_image);
-    }
-    (names, tags)
 }

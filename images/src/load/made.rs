@@ -97,6 +97,7 @@ pub fn store_image<'l>(
         parent: None,
         origin: "made here".into(),
         manifest: None,
+        targets: Vec::new(),
     };
     let mut plan = ImportPlan::new(vec![image], None, existing(transaction.root()))?;
     // Another command may have removed the image that this one was made from.

@@ -187,7 +187,7 @@ fn named(mut descriptor: Descriptor, name: &Reference) -> Descriptor {
 }
 
 /// What an OCI layout calls an image: its tag alone.
-pub(super) fn ref_name(name: &Reference) -> String {
+pub(crate) fn ref_name(name: &Reference) -> String {
     name.tag().unwrap_or_default().to_owned()
 }
 

@@ -19,7 +19,7 @@ pub fn chains_of(path: &Path, platform: Option<Platform>) -> Result<BTreeSet<Cha
     let Opened::Archive(archive) = Archive::open(path)? else {
         return Err(ArchiveError::NotAnImageArchive { path: path.to_owned() }.into());
     };
-    let contents = archive.images(&Select { platform, image: None })?;
+    let contents = archive.images(&Select { platform, ..Select::default() })?;
     let configs = contents.images.iter().map(|image| ImageConfig::parse(&image.config));
     // An image that cannot be loaded brings no layer.
     Ok(configs.flatten().flat_map(|config| ChainId::chain(&config.diff_ids)).collect())

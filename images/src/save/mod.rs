@@ -21,6 +21,7 @@ mod layer;
 mod output;
 mod plain;
 mod plan;
+mod recompressed;
 mod select;
 mod sound;
 mod stored;
@@ -41,14 +42,17 @@ use snapshot::schema::image::ImageStore;
 use snapshot::schema::layer::LayerStore;
 
 pub use documents::SavedLayer;
+pub(crate) use documents::ref_name;
 pub use error::SaveError;
 pub use have::chains_of;
 pub use output::SaveDestination;
 pub use plan::{ImageToSave, LayerToSave, SavePlan};
+pub use recompressed::{MadeBlobs, recompressed};
 pub use select::{
     SelectError, SelectedImage, Selection, select, select_all, select_all_stored, select_stored, texts_to_read,
 };
 pub use sound::LostLayer;
+pub(crate) use stored::NAMES;
 pub use stored::{BlobToSave, StoredImageToSave, StoredPlan, save_stored};
 
 use crate::load::{Announced, Observer};

@@ -13,7 +13,6 @@
 //! the arguments here and random there. Unlike docker we hold each blob against its digest.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::sync::atomic::Ordering;
 
@@ -29,12 +28,13 @@ use snapshot::reference::Reference;
 use super::documents::{INDEX, INDEX_TYPE, Item, MANIFEST, OCI_LAYOUT, OciIndex, blob_name, ref_name, save_item};
 use super::error::SaveError;
 use super::output::{Output, SaveDestination};
+use super::recompressed::MadeBlobs;
 use super::select::SelectedImage;
 use super::{SaveForm, SaveOptions};
 use crate::load::Announced;
 
 /// The annotations by which an archive gives an image its name; an image that is saved by its id has none.
-const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+pub(crate) const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
 /// Modes of the archive's members.
 const BLOB_MODE: u32 = 0o444;
@@ -48,10 +48,10 @@ pub struct StoredPlan {
     /// The blobs, ordered by digest.
     pub blobs: Vec<BlobToSave>,
     #[serde(skip)]
-    index: Vec<u8>,
+    pub(super) index: Vec<u8>,
     /// docker's document; `None` for a pure OCI layout.
     #[serde(skip)]
-    manifest: Option<Vec<u8>>,
+    pub(super) manifest: Option<Vec<u8>>,
 }
 
 /// An image that is saved.
@@ -173,18 +173,18 @@ impl StoredPlan {
     }
 }
 
-fn known(catalog: &Catalog) -> Result<&InContainerd, SaveError> {
+pub(super) fn known(catalog: &Catalog) -> Result<&InContainerd, SaveError> {
     catalog.in_containerd().ok_or(SaveError::NotInContainerd)
 }
 
-/// Writes the images of `plan`, which was made from `catalog`. Layers are written as they are, whatever `options` says of
-/// compression.
+/// Writes the images of `plan`, which was made from `catalog`; `made` has what the store has not. Layers are written as they are,
+/// whatever `options` says of compression.
 ///
 /// # Errors
 /// [`SaveError`]; there is no output then, but for what has gone through a stream.
 pub fn save_stored(
     catalog: &Catalog,
-    plan: &StoredPlan,
+    (plan, made): (&StoredPlan, &MadeBlobs),
     destination: SaveDestination<'_>,
     options: &SaveOptions<'_>,
 ) -> Result<(), SaveError> {
@@ -194,8 +194,18 @@ pub fn save_stored(
         output.directory(directory).map_err(output.failed())?;
     }
     for (number, blob) in plan.blobs.iter().enumerate() {
-        let file = known.store.content.open(blob.digest)?;
-        let file = file.ok_or(SaveError::Blob { digest: blob.digest, fault: BlobFault::FileMissing })?;
+        let made = made
+            .open(blob.digest)
+            .map_err(|error| SaveError::output(&std::env::temp_dir(), "reading a temporary file in")(error))?;
+        let stored = || -> Result<Box<dyn Read + '_>, SaveError> {
+            let failed = |fault| SaveError::Blob { digest: blob.digest, fault };
+            let file = known.store.content.open(blob.digest)?.ok_or_else(|| failed(BlobFault::FileMissing))?;
+            let unreadable = |error: std::io::Error| failed(BlobFault::Unreadable { cause: error.to_string() });
+            let found = file.metadata().map_err(unreadable)?.len();
+            let other = || failed(BlobFault::OtherLength { found, recorded: blob.size });
+            if found == blob.size { Ok(Box::new(file)) } else { Err(other()) }
+        };
+        let file = made.map_or_else(stored, Ok)?;
         let total = Some(blob.size);
         options.observer.begin(number, &Announced { name: "", diff_id: None, step: None, total });
         write_blob(file, blob, &mut output, (number, options))?;
@@ -215,7 +225,7 @@ pub fn save_stored(
 }
 
 fn write_blob(
-    mut file: File,
+    mut file: Box<dyn Read + '_>,
     blob: &BlobToSave,
     output: &mut Output<'_>,
     (number, options): (usize, &SaveOptions<'_>),
@@ -223,10 +233,7 @@ fn write_blob(
     let digest = blob.digest;
     let failed = |fault| SaveError::Blob { digest, fault };
     let unreadable = |error: std::io::Error| failed(BlobFault::Unreadable { cause: error.to_string() });
-    let found = file.metadata().map_err(unreadable)?.len();
-    if found != blob.size {
-        return Err(failed(BlobFault::OtherLength { found, recorded: blob.size }));
-    }
+    let found = blob.size;
     output.begin_file(&blob_name(digest), found, BLOB_MODE).map_err(output.failed())?;
     let (mut hasher, mut piece, mut read) = (Hasher::default(), vec![0; 256 << 10], 0);
     loop {
@@ -258,7 +265,7 @@ fn write_blob(
 
 /// JSON as Go's `json.Marshal` writes it, with escapes for what means something in HTML. Outside of texts, none of these
 /// characters is in JSON.
-fn as_go_writes(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn as_go_writes(value: &impl Serialize) -> Vec<u8> {
     let text = serde_json::to_string(value).expect("texts and numbers always serialise");
     let escapes =
         [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];

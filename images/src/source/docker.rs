@@ -129,5 +129,6 @@ fn image(number: usize, item: Item, documents: &mut Documents<'_>) -> Result<Sou
         parent,
         origin: place,
         manifest: None,
+        targets: Vec::new(),
     })
 }

@@ -1,6 +1,6 @@
 //! What an archive says about its images, wherever its files are read from.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use layerfs::Digest;
@@ -29,6 +29,9 @@ pub struct Select {
     /// The one image to take of several, by a name or the beginning of its id; `None` takes all. Where one image is
     /// needed, it must then be the only one.
     pub image: Option<String>,
+    /// For a store that keeps indexes, as containerd's does: the index of a layout counts before `manifest.json`, as for
+    /// containerd, and images have [targets](SourceImage::targets).
+    pub keep_indexes: bool,
 }
 
 /// How an archive describes its images.
@@ -78,6 +81,8 @@ pub struct SourceImage {
     pub origin: String,
     /// Its OCI manifest, where the archive has one.
     pub manifest: Option<SourceManifest>,
+    /// What its names lead to, where indexes are [kept](Select::keep_indexes) and the archive has one.
+    pub targets: Vec<SourceTarget>,
 }
 
 /// The manifest of an image, as it is written.
@@ -89,6 +94,41 @@ pub struct SourceManifest {
     pub media_type: String,
     /// The digests of its layers' files, base first.
     pub layers: Vec<Digest>,
+}
+
+/// What names of an image lead to: its manifest, or an index that has it beside others.
+#[derive(Debug, Clone)]
+pub struct SourceTarget {
+    /// The names.
+    pub names: Vec<Reference>,
+    /// What kind of document it is.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The annotations of the descriptor that has the names.
+    pub annotations: BTreeMap<String, String>,
+    /// What it leads to, if it is an index.
+    pub index: Option<Arc<SourceIndex>>,
+}
+
+/// An index with what it leads to beside the image's own manifest.
+#[derive(Debug, Clone, Default)]
+pub struct SourceIndex {
+    /// Manifests and indexes, what is named first; the last one is the index itself. What the archive lacks is left out.
+    pub documents: Vec<SourceDocument>,
+    /// Configs and layers of these manifests, which the archive may lack.
+    pub blobs: Vec<LayerRef>,
+}
+
+/// A manifest or an index.
+#[derive(Debug, Clone)]
+pub struct SourceDocument {
+    /// All of it.
+    pub bytes: Arc<[u8]>,
+    /// The media types and digests of what it names.
+    pub children: Vec<(String, Digest)>,
 }
 
 impl SourceImage {
@@ -133,6 +173,12 @@ pub(crate) type ReadFile<'f> = dyn FnMut(&str) -> Result<Option<Vec<u8>>, Archiv
 /// Those of `read`, and any [`ArchiveError`] about the content of the files.
 pub fn contents(select: &Select, read: &mut ReadFile<'_>) -> Result<Option<SourceContents>, ArchiveError> {
     let mut documents = Documents::new(read);
+    if select.keep_indexes
+        && documents.optional(oci::LAYOUT)?.is_some()
+        && let Some(index) = documents.optional(oci::INDEX)?
+    {
+        return oci::contents(&index, select, &mut documents).map(Some);
+    }
     let Some(manifest) = documents.optional(docker::MANIFEST)? else {
         let Some(index) = documents.optional(oci::INDEX)? else { return Ok(None) };
         return oci::contents(&index, select, &mut documents).map(Some);

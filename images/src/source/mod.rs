@@ -44,7 +44,10 @@ pub(crate) use blob::BlobReader;
 pub use choice::SelectionError;
 pub use containerd::ContainerdImages;
 pub use error::ArchiveError;
-pub use image::{Descriptor, Format, LayerRef, Select, SourceContents, SourceImage, SourceManifest, contents};
+pub use image::{
+    Descriptor, Format, LayerRef, Select, SourceContents, SourceDocument, SourceImage, SourceIndex, SourceManifest,
+    SourceTarget, contents,
+};
 pub(crate) use index::is_archive_name;
 pub use json::MAX_JSON;
 pub use names::{NameProblem, UnusableName};

@@ -14,9 +14,10 @@
 mod artifacts;
 mod directory;
 mod documents;
+mod kept;
 mod walk;
 
 pub(super) use artifacts::{artifacts, manifests};
 pub(super) use directory::{directory_contents, is_registry_manifest};
-pub(super) use documents::INDEX;
+pub(super) use documents::{INDEX, LAYOUT};
 pub(super) use walk::contents;

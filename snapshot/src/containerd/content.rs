@@ -145,6 +145,14 @@ impl Content {
         self.0.as_ref().map_or_else(|| name.into(), |dir| dir.join(name))
     }
 
+    /// Reads a manifest or an index, whose record says that it has `size` bytes; otherwise as a view is read.
+    ///
+    /// # Errors
+    /// [`BlobFault`]
+    pub fn read_document(&self, digest: Digest, size: u64) -> Result<Vec<u8>, BlobFault> {
+        self.read(digest, size, MAX_DOCUMENT)
+    }
+
     /// Reads a blob of at most `limit` bytes, whose record says that it has `size` bytes. The content is not checked against
     /// the digest, since docker does not check it either.
     ///

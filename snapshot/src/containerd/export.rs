@@ -53,15 +53,18 @@ impl Store {
     /// The manifest of an image for this very platform, if all that it needs has records.
     #[must_use]
     pub fn whole_manifest<'i>(&self, image: &'i StoredImage, platform: &Platform) -> Option<&'i StoredManifest> {
+        let is_meant = |part: &&StoredManifest| part.platform.as_ref().is_some_and(|own| platform.is_same(own));
+        image.manifests.iter().filter(|part| !part.is_attestation()).filter(is_meant).find(|part| self.is_whole(part))
+    }
+
+    /// Whether all that a manifest needs has records.
+    #[must_use]
+    pub fn is_whole(&self, part: &StoredManifest) -> bool {
         let is_there =
             |child: &Descriptor| child.blob().is_some_and(|digest| self.metadata.blobs.contains_key(&digest));
-        image.manifests.iter().filter(|part| !part.is_attestation()).find(|part| {
-            let whole = part
-                .manifest
-                .as_ref()
-                .is_some_and(|manifest| std::iter::once(&manifest.config).chain(&manifest.layers).all(is_there));
-            whole && part.platform.as_ref().is_some_and(|own| platform.is_same(own))
-        })
+        part.manifest
+            .as_ref()
+            .is_some_and(|manifest| std::iter::once(&manifest.config).chain(&manifest.layers).all(is_there))
     }
 
     /// The manifest by which docker's own document in an archive describes an image: the one for this machine, else the first.

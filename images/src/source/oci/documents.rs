@@ -6,12 +6,12 @@ use std::sync::Arc;
 use layerfs::Digest;
 
 use super::super::error::ArchiveError;
-use super::super::image::{BlobNames, Documents, SourceManifest};
+use super::super::image::{BlobNames, Documents, SourceDocument, SourceManifest};
 use super::super::json::{self, Anything, Field, object};
 use snapshot::platform::Platform;
 
 pub(in super::super) const INDEX: &str = "index.json";
-const LAYOUT: &str = "oci-layout";
+pub(in super::super) const LAYOUT: &str = "oci-layout";
 
 /// What a descriptor's media type says it leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +192,14 @@ impl Manifest {
         SourceManifest { bytes: Arc::clone(&self.bytes), media_type: self.media_type.clone(), layers }
     }
 
+    /// The manifest with the types and digests of all that it names.
+    pub(super) fn document(&self) -> SourceDocument {
+        SourceDocument {
+            bytes: Arc::clone(&self.bytes),
+            children: children(std::iter::once(&self.config).chain(&self.layers)),
+        }
+    }
+
     /// What it is, if it is no image.
     pub(super) fn artifact(&self) -> Option<String> {
         if let Some(kind) = &self.artifact_type {
@@ -227,6 +235,21 @@ pub(super) fn nested_index(
 ) -> Result<Vec<BlobDescriptor>, ArchiveError> {
     let bytes = descriptor.load(documents)?;
     index(&documents.file_of(descriptor), &bytes, Some(&descriptor.media_type), documents)
+}
+
+/// The descriptors of an index that another one names, and the index as it is written.
+pub(super) fn index_document(
+    descriptor: &BlobDescriptor,
+    documents: &mut Documents<'_>,
+) -> Result<(Vec<BlobDescriptor>, SourceDocument), ArchiveError> {
+    let bytes = descriptor.load(documents)?;
+    let descriptors = index(&documents.file_of(descriptor), &bytes, Some(&descriptor.media_type), documents)?;
+    let children = children(&descriptors);
+    Ok((descriptors, SourceDocument { bytes: bytes.into(), children }))
+}
+
+fn children<'d>(descriptors: impl IntoIterator<Item = &'d BlobDescriptor>) -> Vec<(String, Digest)> {
+    descriptors.into_iter().map(|descriptor| (descriptor.media_type.clone(), descriptor.digest)).collect()
 }
 
 fn index(

@@ -7,7 +7,7 @@ use layerfs::Digest;
 
 use super::super::distinct::Distinct;
 use super::super::error::ArchiveError;
-use super::super::image::{self, Documents, Format, LayerRef, Select, SourceContents, SourceImage};
+use super::super::image::{self, Documents, Format, LayerRef, Select, SourceContents, SourceImage, SourceTarget};
 use super::super::names::Names;
 use super::super::namespace::NameError;
 use super::super::platform;
@@ -16,7 +16,7 @@ use snapshot::platform::Platform;
 use snapshot::reference::Reference;
 
 /// Levels of indexes, `index.json` included. Two are usual.
-const MAX_LEVELS: usize = 8;
+pub(super) const MAX_LEVELS: usize = 8;
 
 /// containerd's annotation: a full reference.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -30,6 +30,8 @@ struct Candidate {
     /// The platform in its own descriptor; `None` for a manifest that was already chosen from a nested index.
     platform: Option<Platform>,
     manifest: BlobDescriptor,
+    /// What the names lead to, where that is kept.
+    target: Option<SourceTarget>,
 }
 
 /// What a descriptor of a manifest leads to.
@@ -42,11 +44,11 @@ enum LeadsTo {
 }
 
 pub(super) struct IndexWalk<'w, 'r> {
-    documents: &'w mut Documents<'r>,
+    pub(super) documents: &'w mut Documents<'r>,
     /// The file with which the archive begins.
     top: &'static str,
-    select: &'w Select,
-    platform: Platform,
+    pub(super) select: &'w Select,
+    pub(super) platform: Platform,
     /// The manifest chosen from each nested index, or why none was. Several names may share one index.
     chosen: HashMap<Digest, Result<BlobDescriptor, String>>,
     manifests: HashMap<Digest, Rc<Manifest>>,
@@ -74,9 +76,10 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
             candidates.extend(self.candidate(descriptor)?);
         }
         let mut images = Vec::new();
-        for (descriptor, names) in merged(self.narrowed(candidates)) {
+        for (descriptor, names, targets) in merged(self.narrowed(candidates)) {
             let manifest = self.manifest(&descriptor)?;
-            images.extend(self.image(self.documents.file_of(&descriptor), &manifest, names)?);
+            let image = self.image(self.documents.file_of(&descriptor), &manifest, names)?;
+            images.extend(image.map(|image| SourceImage { targets, ..image }));
         }
         self.finish(format, images)
     }
@@ -121,11 +124,15 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
                 }
                 // One that is missing is an error when it is read, unless it is for another platform.
                 LeadsTo::Image | LeadsTo::Missing => {
-                    Ok(Some(Candidate { names, platform: descriptor.platform.clone(), manifest: descriptor }))
+                    let target = self.kept_target(&descriptor, &names, descriptor.digest)?;
+                    Ok(Some(Candidate { names, platform: descriptor.platform.clone(), manifest: descriptor, target }))
                 }
             },
             DocumentKind::Index => match self.choose(&descriptor)? {
-                Ok(manifest) => Ok(Some(Candidate { names, platform: None, manifest })),
+                Ok(manifest) => {
+                    let target = self.kept_target(&descriptor, &names, manifest.digest)?;
+                    Ok(Some(Candidate { names, platform: None, manifest, target }))
+                }
                 Err(reason) => {
                     self.skipped.push(format!("{}: {reason}", label(&names, &descriptor)));
                     Ok(None)
@@ -135,6 +142,22 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
                 self.skip(&descriptor, &format!("{:?} is no image", descriptor.media_type));
                 Ok(None)
             }
+        }
+    }
+
+    fn kept_target(
+        &mut self,
+        top: &BlobDescriptor,
+        names: &Names,
+        chosen: Digest,
+    ) -> Result<Option<SourceTarget>, ArchiveError> {
+        self.select.keep_indexes.then(|| self.target(top, &names.tags, chosen)).transpose()
+    }
+
+    /// Says that a part of an index is left out, unless the index is kept with it.
+    fn skip_in_index(&mut self, descriptor: &BlobDescriptor, reason: &str) {
+        if !self.select.keep_indexes {
+            self.skip(descriptor, reason);
         }
     }
 
@@ -169,7 +192,7 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
                     lacks_ours |= rank.is_some();
                     missing.push(platform);
                 }
-                LeadsTo::Artifact(artifact) => self.skip(manifest, &format!("{artifact}, not an image")),
+                LeadsTo::Artifact(artifact) => self.skip_in_index(manifest, &format!("{artifact}, not an image")),
             }
         }
         let list = |platforms: &mut dyn Iterator<Item = &Platform>| {
@@ -206,7 +229,7 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
                 continue;
             }
             if descriptor.is_attestation() {
-                self.skip(&descriptor, ATTESTATION);
+                self.skip_in_index(&descriptor, ATTESTATION);
                 continue;
             }
             match (descriptor.kind(), descriptor.platform.clone()) {
@@ -217,10 +240,14 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
                         let platform = self.platform_of(&descriptor)?;
                         manifests.push((descriptor, platform));
                     }
-                    LeadsTo::Artifact(artifact) => self.skip(&descriptor, &format!("{artifact}, not an image")),
-                    LeadsTo::Missing => self.skip(&descriptor, "not in the archive"),
+                    LeadsTo::Artifact(artifact) => {
+                        self.skip_in_index(&descriptor, &format!("{artifact}, not an image"));
+                    }
+                    LeadsTo::Missing => self.skip_in_index(&descriptor, "not in the archive"),
                 },
-                (DocumentKind::Other, _) => self.skip(&descriptor, &format!("{:?} is no image", descriptor.media_type)),
+                (DocumentKind::Other, _) => {
+                    self.skip_in_index(&descriptor, &format!("{:?} is no image", descriptor.media_type));
+                }
             }
         }
         Ok(())
@@ -234,7 +261,7 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
         }
     }
 
-    fn manifest(&mut self, descriptor: &BlobDescriptor) -> Result<Rc<Manifest>, ArchiveError> {
+    pub(super) fn manifest(&mut self, descriptor: &BlobDescriptor) -> Result<Rc<Manifest>, ArchiveError> {
         if let Some(manifest) = self.manifests.get(&descriptor.digest) {
             return Ok(Rc::clone(manifest));
         }
@@ -307,7 +334,19 @@ impl<'w, 'r> IndexWalk<'w, 'r> {
         let (config, id) = (config.bytes, config.id);
         let (tags, unusable_names) = (tags.into_vec(), unusable.into_vec());
         let manifest = Some(manifest.source());
-        Ok(Some(SourceImage { config, config_name, id, tags, unusable_names, layers, parent: None, origin, manifest }))
+        let (parent, targets) = (None, Vec::new());
+        Ok(Some(SourceImage {
+            config,
+            config_name,
+            id,
+            tags,
+            unusable_names,
+            layers,
+            parent,
+            origin,
+            manifest,
+            targets,
+        }))
     }
 }
 
@@ -344,15 +383,18 @@ fn names_of(descriptor: &BlobDescriptor, place: &str) -> Names {
     names
 }
 
-/// One image for each manifest, with the names of all its descriptors.
-fn merged(candidates: Vec<Candidate>) -> Vec<(BlobDescriptor, Names)> {
+/// One image for each manifest, with the names of all its descriptors, and what they lead to.
+fn merged(candidates: Vec<Candidate>) -> Vec<(BlobDescriptor, Names, Vec<SourceTarget>)> {
     let mut places: HashMap<Digest, usize> = HashMap::new();
-    let mut images: Vec<(BlobDescriptor, Names)> = Vec::new();
+    let mut images: Vec<(BlobDescriptor, Names, Vec<SourceTarget>)> = Vec::new();
     for candidate in candidates {
         let place = *places.entry(candidate.manifest.digest).or_insert(images.len());
         match images.get_mut(place) {
-            Some((_, names)) => names.merge(candidate.names),
-            None => images.push((candidate.manifest, candidate.names)),
+            Some((_, names, targets)) => {
+                names.merge(candidate.names);
+                targets.extend(candidate.target);
+            }
+            None => images.push((candidate.manifest, candidate.names, candidate.target.into_iter().collect())),
         }
     }
     images

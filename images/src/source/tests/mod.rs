@@ -80,7 +80,7 @@ fn full(error: &dyn std::error::Error) -> String {
 }
 
 fn select(platform: &str) -> Select {
-    Select { platform: Some(platform.parse().unwrap()), image: None }
+    Select { platform: Some(platform.parse().unwrap()), ..Select::default() }
 }
 
 /// The bytes of a layer in a file.

@@ -45,8 +45,10 @@ pub struct NewSnapshot<'s> {
 pub struct NewImage<'s> {
     /// The whole name: `docker.io/library/alpine:3`, or `moby-dangling@<digest>` for none.
     pub name: &'s str,
-    /// The manifest.
+    /// The manifest, or an index.
     pub target: &'s Target,
+    /// Annotations of the descriptor of the target.
+    pub annotations: &'s BTreeMap<String, String>,
     /// Labels of the record.
     pub labels: &'s BTreeMap<String, String>,
 }
@@ -105,6 +107,9 @@ impl Records {
         target.put("digest", image.target.digest.to_string());
         target.put("mediatype", image.target.media_type.clone());
         target.put("size", encode::signed(image.target.size));
+        for (key, value) in image.annotations {
+            record.bucket("annotations").put(key.clone(), value.clone());
+        }
         for (label, value) in image.labels {
             record.bucket("labels").put(label.clone(), value.clone());
         }

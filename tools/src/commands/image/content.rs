@@ -57,7 +57,7 @@ impl ContentFlags {
                     path.display()
                 ),
             };
-            let select = Select { platform: None, image: text.map(str::to_owned) };
+            let select = Select { image: text.map(str::to_owned), ..Select::default() };
             let contents = archive.images(&select).map_err(input::inside(path))?;
             for skipped in &contents.skipped {
                 output::complain(NAME, &format!("left out: {skipped}"));

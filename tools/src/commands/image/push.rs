@@ -1,6 +1,7 @@
 //! `layerfs image push`: `docker image push` out of a data-root, with docker's own lines.
 
 mod lines;
+mod stored;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -78,7 +79,6 @@ fn parse_form(text: &str) -> Result<ManifestForm, String> {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let writable = writable(driver)?;
     if args.format == ManifestForm::Docker && matches!(args.compress, Some(Encoding::Zstd(_))) {
         return Err(UsageError("docker's manifest has no name for zstd; --format oci has".into()).into());
     }
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
     let interrupted = signals::interrupted()?;
     let data_root = DataRoot::find(root, driver)?;
-    data_root.expect_storage_driver()?;
+    data_root.expect_images()?;
     let complete = reference.clone().with_default_tag();
     let events = Events::new(args.json);
     let say = |line: &str| if args.quiet || args.json { Ok(()) } else { output::say(line) };
@@ -100,6 +100,10 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
     events.tell("begin", json!({"name": reference.name()}));
     say(&format!("The push refers to repository [{}]", reference.name()))?;
+    if data_root.is_containerd_only() {
+        return stored::run(args, data_root, &reference, &interrupted);
+    }
+    let writable = writable(driver)?;
     let asked = if args.all_tags { &reference } else { &complete };
     let texts = texts_to_read(&[asked.familiar()], &data_root.references()?);
     let catalog = Catalog::read_images(&data_root, &texts)?;

@@ -101,7 +101,7 @@ fn image(
     interrupted: &AtomicBool,
     unpack: impl FnOnce(&Path, &ImportRequest<'_>) -> anyhow::Result<UnpackReport>,
 ) -> anyhow::Result<Found> {
-    let select = Select { platform: cli.platform.clone(), image: cli.image.clone() };
+    let select = Select { platform: cli.platform.clone(), image: cli.image.clone(), ..Select::default() };
     let mut options = ImportOptions::new(interrupted);
     options.sync = false;
     let progress = Progress::new(super::NAME, true);

@@ -1,20 +1,17 @@
 //! `layerfs registry copy`: an image from one registry or layout to another, without a data-root.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use images::load::{Announced, Observer};
 use layerfs::Digest;
-use registry::{Arrival, CopyListener, CopyOptions, Layout, Place, RegistryClient, RegistryError};
+use registry::{Arrival, CopyListener, CopyOptions, Layout, Place, RegistryClient, RegistryError, Source};
 use snapshot::reference::Reference;
 
-use crate::commands::layerfs::NAME;
+use crate::blob_bars::BlobBars;
 use crate::exit::UsageError;
-use crate::progress::Progress;
 use crate::registries::{RegistryFlags, parse};
 use crate::{output, signals};
 
@@ -59,8 +56,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         most: args.max_concurrent.into(),
         interrupted: &interrupted,
     };
-    let lines = Lines { bars: Progress::new(NAME, args.quiet), quiet: args.quiet, shown: Mutex::default() };
-    let copied = registry::copy(&from, &to, options, &lines)?;
+    let lines = Lines { bars: BlobBars::new(args.quiet) };
+    let copied = registry::copy(Source::Place(&from), &to, options, &lines)?;
     drop(lines);
     if args.quiet {
         output::say(&copied.digest.to_string())?;
@@ -88,51 +85,29 @@ fn place(text: &str, client: impl Fn(&Reference) -> anyhow::Result<RegistryClien
 
 /// A line for each blob that is at the target, and bars on a terminal.
 struct Lines {
-    bars: Progress,
-    quiet: bool,
-    /// The number of each blob's bar, and how many bytes it shows.
-    shown: Mutex<HashMap<Digest, (usize, u64)>>,
+    bars: BlobBars,
 }
 
 impl CopyListener for Lines {
     fn begin(&self, blob: Digest, size: u64) {
-        let number = {
-            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = shown.len();
-            shown.insert(blob, (number, 0));
-            number
-        };
-        self.bars.begin(number, &Announced { name: &blob.hex(), diff_id: None, step: None, total: Some(size) });
+        self.bars.begin(blob, size);
     }
 
     fn advance(&self, blob: Digest, bytes: u64) {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((number, before)) = shown.get_mut(&blob) {
-            // An attempt that begins anew shows nothing until it is past the one before.
-            self.bars.advance(*number, bytes.saturating_sub(*before));
-            *before = bytes.max(*before);
-        }
+        self.bars.advance(blob, bytes);
     }
 
     fn retry(&self, blob: Digest, pause: Duration, error: &RegistryError) {
-        if !self.quiet {
-            let seconds = output::counted(pause.as_secs().max(1), "second");
-            output::complain(NAME, &format!("{}: {error}; again in {seconds}", blob.short()));
-        }
+        self.bars.retry(blob, pause, error);
     }
 
     fn end(&self, blob: Digest, arrival: &Arrival) {
-        if let Some((number, _)) = self.shown.lock().unwrap_or_else(PoisonError::into_inner).get(&blob).copied() {
-            self.bars.end(number);
-        }
+        self.bars.end(blob);
         let what = match arrival {
             Arrival::Existed => "Already exists".to_owned(),
             Arrival::Mounted { from } => format!("Mounted from {from}"),
             Arrival::Sent => "Copied".to_owned(),
         };
-        if !self.quiet {
-            // A reader that is gone is noticed when the program ends.
-            let _ = output::say(&format!("{}: {what}", blob.short()));
-        }
+        self.bars.say(&format!("{}: {what}", blob.short()));
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::bail;
-use images::save::{SaveDestination, SaveOptions, StoredPlan, save_stored, select_all_stored, select_stored};
+use images::save::{
+    MadeBlobs, SaveDestination, SaveOptions, StoredPlan, recompressed, save_stored, select_all_stored, select_stored,
+};
 use layerfs::compress::encode::Encoding;
 use snapshot::root::DataRoot;
 use snapshot::view::{Needs, View};
@@ -17,11 +19,6 @@ use crate::{damage, output};
 use docker_format::size;
 
 pub(super) fn run(args: Args, root: DataRoot, interrupted: &Arc<AtomicBool>) -> anyhow::Result<ExitCode> {
-    if args.compress.is_some_and(|encoding| encoding != Encoding::None) {
-        bail!(
-            "--compress: containerd's store is saved as it is, so that digests of images and layers stay what they are"
-        );
-    }
     if !args.have.is_empty() || !args.have_file.is_empty() {
         bail!("--have: an image of containerd's store is saved whole: a receiver finds layers by their blobs there");
     }
@@ -50,18 +47,23 @@ pub(super) fn run(args: Args, root: DataRoot, interrupted: &Arc<AtomicBool>) -> 
     let progress = Progress::new(NAME, args.quiet);
     let options = SaveOptions {
         form: args.format,
-        encoding: Encoding::None,
-        threads: 1,
+        encoding: args.compress.unwrap_or(Encoding::None),
+        threads: args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), Into::into),
         skip_damaged: false,
         interrupted,
         observer: &progress,
     };
+    let (plan, made) = match options.encoding {
+        Encoding::None => (plan, MadeBlobs::default()),
+        Encoding::Gzip(_) | Encoding::Zstd(_) => recompressed(catalog, &plan, &options)?,
+    };
+    let what = (&plan, &made);
     match (args.output, args.directory) {
-        (Some(file), _) => save_stored(catalog, &plan, SaveDestination::File(file), &options)?,
-        (None, Some(directory)) => save_stored(catalog, &plan, SaveDestination::Directory(directory), &options)?,
+        (Some(file), _) => save_stored(catalog, what, SaveDestination::File(file), &options)?,
+        (None, Some(directory)) => save_stored(catalog, what, SaveDestination::Directory(directory), &options)?,
         (None, None) => {
             let mut stdout = output::binary()?;
-            save_stored(catalog, &plan, SaveDestination::Stream(&mut stdout), &options)?;
+            save_stored(catalog, what, SaveDestination::Stream(&mut stdout), &options)?;
         }
     }
     drop(progress);

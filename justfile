@@ -188,7 +188,7 @@ sweep-build:
     LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker,engines cargo test --release -p tools --test docker_build --test engines_buildkit
 
 # containerd's store: every damage that is known, with docker as judge of what is said of it; 20 long walks through what its client can do,
-# with a check after each step; and migrations killed 200 times, of which docker judges 100. About an hour. Needs what the `engines_*` tests need.
+# with a check after each step; and migrations killed 300 times, of which docker judges 200. About an hour and a half. Needs what the `engines_*` tests need.
 sweep-containerd:
     LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,engines cargo test --release -p tools --test engines_containerd_damaged --test engines_containerd_random --test engines_migrate -- --nocapture
 

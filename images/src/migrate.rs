@@ -9,6 +9,7 @@
 //! The old store is not touched before the commit. Layers are never written to, so both stores can have the same files; what a
 //! container has written is copied, sharing blocks where the file system can do that.
 
+mod back;
 mod containers;
 mod error;
 mod plan;
@@ -28,6 +29,7 @@ use snapshot::ids::{CacheId, ImageId};
 use snapshot::reference::Reference;
 use snapshot::root::{DataRoot, LockedRoot};
 
+pub use back::{ReturnOptions, ReturnPlan, return_containers};
 pub use error::MigrateError;
 pub use plan::{MigrationPlan, PlannedContainer, PlannedSnapshot};
 

@@ -82,9 +82,13 @@ fn left(root: &Path) -> Vec<String> {
 
 /// A root that docker has filled and left, and what it told of it.
 fn filled(engine: &Engine, dir: &Path) -> (PathBuf, Vec<String>) {
+    filled_by(engine, dir, OVERLAY2)
+}
+
+fn filled_by(engine: &Engine, dir: &Path, flags: &[&str]) -> (PathBuf, Vec<String>) {
     let root = dir.join("root");
     std::fs::create_dir(&root).unwrap();
-    let daemon = Dockerd::start_engine(engine, &root, OVERLAY2);
+    let daemon = Dockerd::start_engine(engine, &root, flags);
     fill(&daemon);
     let told = told(&daemon);
     daemon.stop();
@@ -282,4 +286,95 @@ fn engines_killed_migrations_leave_what_docker_goes_on_with() {
     }
     eprintln!("killed {without} times before the new store was there, and {with} times after that");
     assert_eq!(told_by(OVERLAY2), before);
+}
+
+/// The way back: containers of containerd's store with what they have written, as docker goes on with them in that of overlay2; to
+/// and fro, killed in between, undone, and made final.
+#[test]
+fn engines_containers_come_back_to_overlay2() {
+    let Some((engines, _turn)) = engines::engines() else { return };
+    let engine = engine(&engines);
+    let dir = testkit::scratch();
+    let (root, before) = filled_by(engine, dir.path(), CONTAINERD);
+    let told_by = |flags: &[&str]| {
+        let daemon = Dockerd::start_engine(engine, &root, flags);
+        let told = told(&daemon);
+        daemon.stop();
+        told
+    };
+    let parts = ["containerd", "containers", "volumes"];
+    let state = |part: &str| TreeState::read(&root.join(part)).without_directory_times();
+    let states = parts.map(state);
+    let assert_unchanged = |when: &str| {
+        for (part, before) in parts.iter().zip(&states) {
+            let changes = before.changes(&state(part));
+            let changes: Vec<_> = changes.into_iter().filter(|change| !change.contains("config.v2.json")).collect();
+            // In the long sweep daemons have worked on it in between.
+            if !testkit::full_sweep() {
+                testkit::assert_none(&format!("{when}: {part}"), &changes);
+            }
+        }
+        assert!(!root.join("overlay2").exists() && !root.join("image").exists(), "{when}");
+    };
+    let plan = ok(&migrate(&root, &["--to", "overlay2", "--dry-run"]));
+    assert!(plan.contains("container ran\n") && plan.contains(", 2 containers\n"), "{plan}");
+    assert_unchanged("a dry run");
+    let back = ["system", "migrate", "-q", "--to", "overlay2", "--no-sync"];
+    let begun = std::time::Instant::now();
+    ok(&layerfs_on(&root, &back));
+    let whole = begun.elapsed();
+    let check = ok(&layerfs_on(&root, &["--store", "overlay2", "system", "check", "--deep"]));
+    assert!(check.contains("no damage"), "{check}");
+    ok(&migrate(&root, &["--undo"]));
+    assert_unchanged("undone");
+
+    let mut random = Random::new(31);
+    let (kills, mut between) = (if testkit::full_sweep() { 100 } else { 4 }, 0);
+    for number in 0..kills {
+        let mut process = testkit::run::layerfs(&[&["--root", root.to_str().unwrap()], &back[..]].concat());
+        let mut child = process.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Half of them in the second half, where the containers come over.
+        let part = random.below(1000) as f64 / 1000.0;
+        std::thread::sleep(whole.mul_f64(if number % 2 == 0 { part } else { 0.5 + part / 2.0 }));
+        let _ = child.kill();
+        child.wait().unwrap();
+        between += usize::from(root.join("overlay2").exists());
+        if number % 2 == 0 {
+            // Where it was killed before it began there is nothing to undo.
+            let undone = migrate(&root, &["--undo"]);
+            let said = String::from_utf8_lossy(&undone.stderr).into_owned();
+            assert!(undone.status.success() || said.contains("no migration has made"), "{number}: {said}");
+            assert_unchanged(&format!("{number}: killed and undone"));
+        }
+        ok(&layerfs_on(&root, &back));
+        if testkit::full_sweep() {
+            assert_eq!(told_by(OVERLAY2), before, "{number}");
+            ok(&migrate(&root, &["--undo", "--force"]));
+        } else {
+            ok(&migrate(&root, &["--undo"]));
+        }
+        assert_unchanged(&format!("{number}: killed, done and undone"));
+    }
+    eprintln!("killed {between} of {kills} times when the store of overlay2 was begun");
+    assert_eq!(told_by(CONTAINERD), before);
+
+    ok(&layerfs_on(&root, &back));
+    let daemon = Dockerd::start_engine(engine, &root, OVERLAY2);
+    assert_eq!(told(&daemon), before);
+    // The containers go on with what they wrote, in their layers and in the volume.
+    assert_eq!(daemon.ok(&["start", "-a", "ran"]), "x\nx\ny\ny\n");
+    assert_eq!(daemon.ok(&["start", "-a", "made"]), "x\n");
+    daemon.stop();
+    refused(&migrate(&root, &["--undo"]), "a daemon has written to the new store since: --force does it all the same");
+    ok(&migrate(&root, &["--give-up"]));
+    assert!(!root.join("containerd").exists());
+    let check = ok(&layerfs_on(&root, &["system", "check", "--deep"]));
+    assert!(check.contains("no damage"), "{check}");
+    // An older docker takes them, too.
+    let system = Engine::system();
+    let daemon = Dockerd::start_engine(&system, &root, OVERLAY2);
+    assert_eq!(daemon.ok(&["start", "-a", "ran"]), "x\nx\nx\ny\ny\ny\n");
+    assert_eq!(daemon.ok(&["ps", "-a", "--format", "{{.Names}} {{.Image}}"]).lines().count(), 2);
+    daemon.remove_everything();
+    daemon.stop();
 }

@@ -12,7 +12,7 @@ use snapshot::catalog::Catalog;
 use snapshot::containerd::fresh::{FreshStore, NewSnapshot, SnapshotKind};
 use snapshot::containerd::metadata::Target;
 use snapshot::containerd::migration::ChangedConfig;
-use snapshot::ids::ImageId;
+use snapshot::ids::{ContainerId, ImageId};
 use snapshot::root::DataRoot;
 use snapshot::schema::container;
 
@@ -76,36 +76,49 @@ fn changed_config(
     targets: &HashMap<ImageId, &Target>,
 ) -> Result<ChangedConfig, MigrateError> {
     let id = container.id.clone();
-    let missing = || StoreError::Invalid {
-        path: container::own_path(from.dir().path(), &id),
-        reason: "the container's config is missing".into(),
-    };
-    let own = container::open_own(from.dir(), &id)?.ok_or_else(missing)?;
-    let old = container::raw_config(&own)?.ok_or_else(missing)?;
-    let failed = |source| MigrateError::Config { id: id.clone(), source };
-    let mut config: Map<String, Value> = serde_json::from_slice(&old).map_err(failed)?;
-    // dockerd decodes keys in any case, and the last one counts.
-    let mut set = |key: &str, value: Value| {
-        config.retain(|known, _| !known.eq_ignore_ascii_case(key));
-        config.insert(key.to_owned(), value);
-    };
-    set("Driver", "overlayfs".into());
-    if let Some((image, target)) =
-        container.image.and_then(|image| Some((catalog.images().get(&image)?, targets.get(&image)?)))
-    {
-        let platform = json!({ "architecture": image.config.architecture, "os": image.config.os });
-        set("Image", target.digest.to_string().into());
-        set(
-            "ImageManifest",
-            json!({
+    let old = own_config(from, &id)?;
+    let new = rewritten(&id, &old, |_| {
+        let mut changes = vec![("Driver", Some(container::OVERLAYFS.into()))];
+        if let Some((image, target)) =
+            container.image.and_then(|image| Some((catalog.images().get(&image)?, targets.get(&image)?)))
+        {
+            let platform = json!({ "architecture": image.config.architecture, "os": image.config.os });
+            let manifest = json!({
                 "mediaType": target.media_type,
                 "digest": target.digest.to_string(),
                 "size": target.size,
                 "platform": platform.clone(),
-            }),
-        );
-        set("ImagePlatform", platform);
+            });
+            changes.push(("Image", Some(target.digest.to_string().into())));
+            changes.extend([("ImageManifest", Some(manifest)), ("ImagePlatform", Some(platform))]);
+        }
+        changes
+    })?;
+    Ok(ChangedConfig { id, old, new })
+}
+
+/// The config of a container.
+pub(super) fn own_config(from: &DataRoot, id: &ContainerId) -> Result<Vec<u8>, MigrateError> {
+    let missing = || StoreError::Invalid {
+        path: container::own_path(from.dir().path(), id),
+        reason: "the container's config is missing".into(),
+    };
+    let own = container::open_own(from.dir(), id)?.ok_or_else(missing)?;
+    Ok(container::raw_config(&own)?.ok_or_else(missing)?)
+}
+
+/// A container's config with other values for some keys, or without them.
+pub(super) fn rewritten(
+    id: &ContainerId,
+    old: &[u8],
+    changes: impl FnOnce(&Map<String, Value>) -> Vec<(&'static str, Option<Value>)>,
+) -> Result<Vec<u8>, MigrateError> {
+    let failed = |source| MigrateError::Config { id: id.clone(), source };
+    let mut config: Map<String, Value> = serde_json::from_slice(old).map_err(failed)?;
+    for (key, value) in changes(&config) {
+        // dockerd decodes keys in any case, and the last one counts.
+        config.retain(|known, _| !known.eq_ignore_ascii_case(key));
+        config.extend(value.map(|value| (key.to_owned(), value)));
     }
-    let new = serde_json::to_vec(&config).map_err(failed)?;
-    Ok(ChangedConfig { id: id.clone(), old, new })
+    serde_json::to_vec(&config).map_err(failed)
 }

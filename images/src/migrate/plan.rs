@@ -122,7 +122,7 @@ fn everything(catalog: &Catalog, lost: &mut Vec<String>) -> Selection {
 }
 
 /// What of a container goes over, or why it cannot.
-fn planned(catalog: &Catalog, container: &Container) -> Result<PlannedContainer, &'static str> {
+pub(super) fn planned(catalog: &Catalog, container: &Container) -> Result<PlannedContainer, &'static str> {
     let mount = container.mount.as_ref().ok_or("its writable layer is not known")?;
     let written = mount.mount_id.clone().ok_or("its writable layer is not known")?;
     let parent = mount.parent;

@@ -10,7 +10,10 @@
 //! The directory is in the store itself, so that it appears with it. containerd and dockerd ignore it. A container's files belong to
 //! both stores: its config says to which. So configs are written after the commit point; whoever comes next finishes that.
 
+mod returned;
+
 use layerfs::delete::Deletion;
+pub use returned::{Return, ReturnRecord};
 use serde::{Deserialize, Serialize};
 
 use super::metadata;
@@ -162,16 +165,7 @@ impl<'r> Migration<'r> {
                 container::write_raw_config(&own, &old, self.sync)?;
             }
         }
-        let containerd = self.containerd()?;
-        containerd.remove_tree(GONE)?;
-        containerd.rename(CONTAINERD_DAEMON[1], &containerd, GONE)?;
-        if self.sync {
-            containerd.sync()?;
-        }
-        containerd.remove_tree(GONE)?;
-        // Where there was nothing of containerd before, there is nothing again. A directory with something in it stays.
-        let _ = rustix::fs::unlinkat(self.root.dir(), CONTAINERD, rustix::fs::AtFlags::REMOVEDIR);
-        Ok(())
+        remove_containerd(self.root.dir(), self.sync)
     }
 
     /// Removes the old store: the records and layers of overlay2. The record says first that this was begun, so that it can only
@@ -183,31 +177,8 @@ impl<'r> Migration<'r> {
         self.finish()?;
         self.record.giving_up = true;
         self.notes.replace(RECORD, &encoded(&self.record), 0o600, self.sync)?;
-        let root = self.root.dir();
-        if let Some(image) = root.sub(IMAGE)? {
-            // dockerd lists nothing as soon as the records are gone, so it never lists an image without its layers.
-            image.delete_tree(GONE_IMAGES, deletion)?;
-            if image.sub(DEFAULT)?.is_some() {
-                image.rename(DEFAULT, &image, GONE_IMAGES)?;
-                if self.sync {
-                    image.sync()?;
-                }
-            }
-            image.delete_tree(GONE_IMAGES, deletion)?;
-            if image.is_empty()? {
-                root.remove_tree(IMAGE)?;
-            }
-        }
-        root.delete_tree(DEFAULT, deletion)?;
-        if self.sync {
-            root.sync()?;
-        }
+        remove_overlay2(self.root.dir(), deletion, self.sync)?;
         self.daemon.remove_tree(NOTES)
-    }
-
-    fn containerd(&self) -> Result<Dir, StoreError> {
-        let dir = self.root.dir();
-        dir.sub(CONTAINERD)?.ok_or_else(|| StoreError::io(dir.join(CONTAINERD), "opening")(rustix::io::Errno::NOENT))
     }
 
     /// Writes the configs of one kind where those of the other kind are. Returns how many were written.
@@ -239,4 +210,41 @@ impl<'r> Migration<'r> {
     fn noted(&self, id: &str, kind: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.notes.read(&format!("{id}.{kind}"), container::MAX_FILE)
     }
+}
+
+/// Removes containerd's store of a root.
+fn remove_containerd(root: &Dir, sync: bool) -> Result<(), StoreError> {
+    let Some(containerd) = root.sub(CONTAINERD)? else { return Ok(()) };
+    containerd.remove_tree(GONE)?;
+    containerd.rename(CONTAINERD_DAEMON[1], &containerd, GONE)?;
+    if sync {
+        containerd.sync()?;
+    }
+    containerd.remove_tree(GONE)?;
+    // Where there was nothing of containerd before, there is nothing again. A directory with something in it stays.
+    let _ = rustix::fs::unlinkat(root, CONTAINERD, rustix::fs::AtFlags::REMOVEDIR);
+    Ok(())
+}
+
+/// Removes the store of overlay2 of a root.
+fn remove_overlay2(root: &Dir, deletion: &Deletion, sync: bool) -> Result<(), StoreError> {
+    if let Some(image) = root.sub(IMAGE)? {
+        // dockerd lists nothing as soon as the records are gone, so it never lists an image without its layers.
+        image.delete_tree(GONE_IMAGES, deletion)?;
+        if image.sub(DEFAULT)?.is_some() {
+            image.rename(DEFAULT, &image, GONE_IMAGES)?;
+            if sync {
+                image.sync()?;
+            }
+        }
+        image.delete_tree(GONE_IMAGES, deletion)?;
+        if image.is_empty()? {
+            root.remove_tree(IMAGE)?;
+        }
+    }
+    root.delete_tree(DEFAULT, deletion)?;
+    if sync {
+        root.sync()?;
+    }
+    Ok(())
 }

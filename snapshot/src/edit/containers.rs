@@ -165,14 +165,28 @@ pub(super) fn make_layers(
     filled.unmount()?;
     let upper = root.driver.prepare(mount, Some(&init))?;
     upper.stack(Some(&init))?;
+    let entry = write_mount(root, name, mount, Some(&init), layer)?;
+    Ok(([upper, lower], entry))
+}
+
+/// Makes the mount that names the layers of a container.
+pub(super) fn write_mount(
+    root: &WritableRoot,
+    name: &ContainerId,
+    mount: &CacheId,
+    init: Option<&CacheId>,
+    layer: Option<ChainId>,
+) -> Result<Dir, StoreError> {
     let mounts = ensure(&root.images_dir, &MOUNTS, 0o755)?;
     let entry = mounts.create(name.as_str(), 0o755)?;
     entry.write_new(MOUNT_ID, mount.as_str().as_bytes(), 0o644)?;
-    entry.write_new(INIT_ID, init.as_str().as_bytes(), 0o644)?;
+    if let Some(init) = init {
+        entry.write_new(INIT_ID, init.as_str().as_bytes(), 0o644)?;
+    }
     if let Some(layer) = layer {
         entry.write_new(PARENT, layer.to_string().as_bytes(), 0o644)?;
     }
-    Ok(([upper, lower], entry))
+    Ok(entry)
 }
 
 /// Makes what a record of intent names, or takes it back.
@@ -197,7 +211,7 @@ pub(super) fn make_or_take_back<E: From<StoreError>>(
 ///
 /// # Errors
 /// [`StoreError::Invalid`] if it does not exist.
-fn own_directory(root: &Dir, id: &ContainerId) -> Result<Dir, StoreError> {
+pub(super) fn own_directory(root: &Dir, id: &ContainerId) -> Result<Dir, StoreError> {
     let gone = || StoreError::Invalid { path: container::own_path(root.path(), id), reason: "it is gone".into() };
     container::open_own(root, id)?.ok_or_else(gone)
 }
@@ -206,13 +220,14 @@ pub(super) fn init_id(mount: &CacheId) -> CacheId {
     format!("{mount}-init").parse().expect("an id that was drawn stays one with an ending")
 }
 
-fn registered(layers: &LayerStore, layer: ChainId) -> Result<CacheId, StoreError> {
+pub(super) fn registered(layers: &LayerStore, layer: ChainId) -> Result<CacheId, StoreError> {
     let missing = || StoreError::DamagedLayer { chain_id: layer, reason: "missing".into() };
     Ok(layers.get(layer)?.ok_or_else(missing)?.cache_id)
 }
 
 /// Takes back the containers and volumes that a change was to add. A container that has a config counts as made: it
-/// stays, and so do all volumes of the change.
+/// stays, and so do all volumes of the change. One whose config gives it to containerd's store was to be [adopted](super::adopt),
+/// and stays there.
 pub(super) fn take_back(root: &WritableRoot, record: &Record) -> Result<(), StoreError> {
     let containers = container::open(root.dir())?;
     let mut all_gone = true;
@@ -220,11 +235,12 @@ pub(super) fn take_back(root: &WritableRoot, record: &Record) -> Result<(), Stor
         if let Some(containers) = &containers
             && let Some(own) = containers.sub(id.as_str())?
         {
-            if own.stat(container::CONFIG)?.is_some() {
+            if own.stat(container::CONFIG)?.is_none() {
+                containers.remove_tree(id.as_str())?;
+            } else if !container::is_of_containerd(&own) {
                 all_gone = false;
                 continue;
             }
-            containers.remove_tree(id.as_str())?;
         }
         remove_mount(root, id, &[mount.clone(), init_id(mount)], &Disposal::Delete)?;
     }
@@ -246,14 +262,23 @@ pub(super) fn finish(root: &WritableRoot, record: &Record, disposal: &Disposal, 
                 files.write(own, sync)?;
             }
         }
-        let mounts = mount::list(mounts(root)?.as_ref())?;
-        let of = mount::find(&mounts, id).map(mount::named_directories).unwrap_or_default();
-        remove_mount(root, id, &of, disposal)?;
+        remove_named(root, id, disposal)?;
         if let Some(containers) = &containers {
             containers.remove_tree(id.as_str())?;
         }
     }
     volumes::remove(root, &record.removed_volumes)
+}
+
+/// Removes the writable layer of a container, and the mount that names it.
+pub(super) fn remove_mount_of(root: &WritableRoot, id: &ContainerId) -> Result<(), StoreError> {
+    remove_named(root, id, &Disposal::Delete)
+}
+
+fn remove_named(root: &WritableRoot, id: &ContainerId, disposal: &Disposal) -> Result<(), StoreError> {
+    let mounts = mount::list(mounts(root)?.as_ref())?;
+    let of = mount::find(&mounts, id).map(mount::named_directories).unwrap_or_default();
+    remove_mount(root, id, &of, disposal)
 }
 
 /// Removes the directories of a container's writable layer, then the mount that names them. A directory that somebody

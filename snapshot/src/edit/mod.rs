@@ -39,11 +39,13 @@
 //!
 //! Containers and volumes (`containers.rs`) come, change and go by steps of their own, under the same lock and with
 //! records of the same form. The writable layer of a build's command (`held.rs`) has the record of a new container for as long as it is
-//! there, and the record a lock that says that the command's build lives.
+//! there, and the record a lock that says that the command's build lives. A container of containerd's store comes over by the same
+//! record (`adopt.rs`).
 //!
 //! Nothing is deleted that anybody else may need: [`crate::liveness`] knows who claims what, and a record that cannot
 //! be read counts as a claim on everything that it might name.
 
+mod adopt;
 mod changes;
 mod clear;
 mod containers;
@@ -64,6 +66,7 @@ mod transaction;
 mod undo;
 mod volumes;
 
+pub use adopt::AdoptedContainer;
 pub use changes::{Edit, KeptLayer, Slot, Summary, WriteOptions};
 pub use clear::{KeptRemains, RemainsStay};
 pub use containers::NewContainer;

@@ -33,6 +33,9 @@ pub(crate) const CONFIG: &str = "config.v2.json";
 /// The file that holds a container's host config: mounts, ports, limits.
 pub(crate) const HOST_CONFIG: &str = "hostconfig.json";
 
+/// The driver that the config of a container of containerd's store names.
+pub const OVERLAYFS: &str = "overlayfs";
+
 /// Bytes of the largest file that is read. Docker has no limit of its own.
 pub(crate) const MAX_FILE: usize = 16 << 20;
 
@@ -72,6 +75,11 @@ pub fn raw_config(own: &Dir) -> Result<Option<Vec<u8>>, StoreError> {
 /// [`StoreError::Io`]
 pub(crate) fn write_raw_config(own: &Dir, config: &[u8], sync: bool) -> Result<(), StoreError> {
     own.replace(CONFIG, config, 0o600, sync)
+}
+
+/// Whether a container's config gives it to containerd's store. One that cannot be decoded does not.
+pub(crate) fn is_of_containerd(own: &Dir) -> bool {
+    ContainerFiles::read(own).is_ok_and(|files| files.config.driver == OVERLAYFS)
 }
 
 /// Whether a file of a container's directory is its log: `<id>-json.log*` of json-file, `local-logs` of local,

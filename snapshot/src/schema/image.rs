@@ -97,7 +97,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub(crate) fn list(&self) -> Result<Vec<ImageId>, StoreError> {
+    pub fn list(&self) -> Result<Vec<ImageId>, StoreError> {
         let names = self.content.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
         let mut ids: Vec<ImageId> = names.iter().filter_map(|name| Digest::from_hex(name).ok().map(ImageId)).collect();
         ids.sort();

@@ -3,23 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+mod back;
+
 use anyhow::Context;
 use docker_format::size;
-use images::load::{ImportOptions, ImportRequest, import_images};
 use images::migrate::{MigrateOptions, MigrationPlan, MigrationReport, Way, migrate};
-use images::source::{ContainerdImages, Select};
 use layerfs::delete::Deletion;
 use serde::Serialize;
-use snapshot::catalog::Resolved;
 use snapshot::containerd::fresh::{self, FreshStore};
-use snapshot::containerd::migration::{Migration, Obstacle};
+use snapshot::containerd::migration::{Migration, Obstacle, Return};
 use snapshot::edit::{Transaction, WriteOptions};
 use snapshot::root::{DataRoot, LockedRoot};
 use snapshot::view::{Needs, View};
 
 use crate::commands::layerfs::NAME;
 use crate::commands::store::Store;
-use crate::exit::UsageError;
 use crate::progress::Progress;
 use crate::{output, rootless, signals};
 
@@ -32,7 +30,7 @@ pub(crate) struct Args {
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
 
-    /// Image store to make: containerd's, or that of overlay2, into which images alone go
+    /// Image store to make, or to fill: containerd's, or that of overlay2
     #[arg(long, value_enum, value_name = "STORE", required_unless_present_any = ["undo", "give_up"])]
     to: Option<Store>,
 
@@ -56,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long = "move", conflicts_with_all = ["copy", "into", "images", "undo"])]
     remove_old: bool,
 
-    /// Remove the new store, and let the containers belong to the old one again
+    /// Let the containers belong to the old store again, and remove the new one
     #[arg(long, conflicts_with_all = ["to", "into", "dry_run", "give_up", "images"])]
     undo: bool,
 
@@ -102,7 +100,7 @@ pub(crate) fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
         return go_back_or_on(args, root);
     }
     if args.to == Some(Store::Overlay2) {
-        return to_overlay2(args, root);
+        return back::run(args, root);
     }
     let same_root = args.into.is_none();
     if args.dry_run {
@@ -162,17 +160,14 @@ fn finish(args: &Args, migration: &Migration<'_>) -> anyhow::Result<ExitCode> {
 fn go_back_or_on(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     let sync = !args.no_sync;
     let locked = LockedRoot::open(root)?;
+    if let Some(returned) = Return::find(locked.dir(), sync)? {
+        return back::go_back_or_on(args, root, locked, returned);
+    }
     let Some(mut migration) = Migration::find(&locked, sync)? else {
         anyhow::bail!("{}: no migration has made containerd's store in it, or it is final", root.display());
     };
     let obstacle = if args.undo { migration.undo_loses()? } else { migration.giving_up_loses() };
-    if let Some(obstacle) = obstacle
-        && (!args.force || obstacle == Obstacle::GivenUp)
-    {
-        let how =
-            if obstacle == Obstacle::GivenUp { "--give-up goes on with that" } else { "--force does it all the same" };
-        anyhow::bail!("{obstacle}: {how}");
-    }
+    expect_no_loss(args, obstacle)?;
     if args.undo {
         migration.undo()?;
     } else {
@@ -181,49 +176,13 @@ fn go_back_or_on(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Imports the images of containerd's store into that of overlay2, as an archive with them would be.
-fn to_overlay2(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
-    if args.dry_run || args.remove_old || args.link || args.copy {
-        let reason =
-            "--to overlay2 unpacks images as `image load` does: --dry-run, --link, --copy and --move do not go with it";
-        return Err(UsageError(reason.into()).into());
+/// Refuses what would lose something, unless that is wanted.
+fn expect_no_loss(args: &Args, obstacle: Option<Obstacle>) -> anyhow::Result<()> {
+    match obstacle {
+        Some(Obstacle::GivenUp) => anyhow::bail!("{}: --give-up goes on with that", Obstacle::GivenUp),
+        Some(obstacle) if !args.force => anyhow::bail!("{obstacle}: --force does it all the same"),
+        _ => Ok(()),
     }
-    let interrupted = signals::interrupted()?;
-    let into = args.into.as_deref().unwrap_or(root);
-    let view = View::read_root(DataRoot::find(root, Some(Store::Containerd.driver()))?, Needs::RECORDS)?;
-    let mut wanted = Vec::new();
-    for text in &args.images {
-        match view.catalog().resolve(text) {
-            Resolved::Image(id) => wanted.push(id),
-            Resolved::Damaged(_) | Resolved::Nothing => anyhow::bail!("No such image: {text}"),
-        }
-    }
-    let source = ContainerdImages::new(view.catalog(), |id| wanted.is_empty() || wanted.contains(&id));
-    let source = source.with_context(|| format!("{}: it has no images in containerd's store", root.display()))?;
-    let progress = Progress::new(NAME, args.quiet);
-    let mut options = ImportOptions::new(&interrupted);
-    options.threads = args.threads.map_or(options.threads, Into::into);
-    (options.sync, options.driver) = (!args.no_sync, Some(FROM));
-    let request = ImportRequest { archive: root, select: &Select::default(), options: &options, observer: &progress };
-    let report = import_images(&source, into, &request)?;
-    drop(progress);
-    if args.json {
-        output::json(&report)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    report.skipped.iter().for_each(|skipped| output::complain(NAME, &format!("not kept: {skipped}")));
-    for image in &report.images {
-        let names: Vec<String> = image.tags.iter().map(|tag| tag.name.clone()).collect();
-        output::say(&format!("image {}  {}", image.id.0.short(), self::names(&names)))?;
-    }
-    let containers = view.catalog().live_containers().count() as u64;
-    if containers > 0 {
-        output::complain(
-            NAME,
-            &format!("not kept: {} of containerd's store", output::counted(containers, "container")),
-        );
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Says what would be done.

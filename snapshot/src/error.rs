@@ -92,7 +92,10 @@ pub enum StoreError {
         root: PathBuf,
     },
     /// All images of the root are in containerd's image store, and what was asked for works only with storage drivers.
-    #[error("{}: its images are in containerd's store, from which this cannot be done", .root.display())]
+    #[error(
+        "{}: its images are in containerd's store, from which this cannot be done: layerfs reads such a store and makes new ones, and changes none",
+        .root.display()
+    )]
     OnlyListed {
         /// The data-root.
         root: PathBuf,

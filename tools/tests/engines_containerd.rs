@@ -54,15 +54,15 @@ fn engines_containerd_root_is_read_and_not_written() {
     same(&df, &text(&layerfs_on(&root, &df).stdout), &daemon.ok(&df));
     // What is not known of containerd's store is refused in so many words, and nothing is printed.
     let store = root.join("containerd/daemon").display().to_string();
-    for question in [&["image", "flatten", IMAGE][..], &["image", "push", IMAGE]] {
-        let output = layerfs_on(&root, question);
-        let said = text(&output.stderr);
-        if output.status.success()
-            || !output.stdout.is_empty()
-            || !said.contains("in containerd's store, from which this cannot be done")
-        {
-            report.push(format!("{question:?}: {output:?}"));
-        }
+    let output = layerfs_on(&root, &["image", "flatten", IMAGE]);
+    let said = text(&output.stderr);
+    if output.status.success()
+        || !output.stdout.is_empty()
+        || !said.contains(
+            "in containerd's store, from which this cannot be done: layerfs reads such a store and makes new ones",
+        )
+    {
+        report.push(format!("flatten: {output:?}"));
     }
     // And nothing is written to it.
     for request in [

@@ -148,6 +148,10 @@ fn questions(filled: &Filled) -> Vec<Vec<String>> {
         "label=one=2",
         "before=committed:1",
         "since=layerfs-test/busybox:1",
+        "before=many:1",
+        "since=many:1",
+        "until=1h",
+        "until=2100-01-01",
     ] {
         ask(&["image", "ls", "-f", filter]);
     }
@@ -181,6 +185,39 @@ fn questions(filled: &Filled) -> Vec<Vec<String>> {
     ask(&["container", "ls", "-a"]);
     ask(&["container", "ls", "-a", "-s", "--no-trunc"]);
     ask(&["container", "ls", "-a", "--format", "{{.ID}} {{.Names}} {{.Image}} {{.State}} {{.Size}}"]);
+    for filter in [
+        "status=exited",
+        "status=created",
+        "exited=3",
+        "name=^/made$",
+        "label=layerfs.test",
+        "ancestor=layerfs-test/busybox:1",
+        "ancestor=committed:1",
+        "volume=named",
+        "volume=/data",
+        "before=up",
+        "since=made",
+        "network=none",
+    ] {
+        ask(&["container", "ls", "-a", "-f", filter]);
+    }
+    for flags in [&["-l"][..], &["-n", "2"], &["-a", "-q"], &["-a", "--no-trunc"]] {
+        ask(&[&["container", "ls"], flags].concat());
+    }
+    ask(&["image", "history", "--format", "{{.ID}}:{{.CreatedBy}}:{{.Size}}:{{.Comment}}", "committed:1"]);
+    ask(&["image", "history", "-q", "--no-trunc", "committed:1"]);
+    ask(&["image", "inspect", "-f", "{{json .RootFS.Layers}} {{json .GraphDriver}}", "committed:1"]);
+    ask(&[
+        "container",
+        "inspect",
+        "-f",
+        "{{.State.ExitCode}} {{.State.FinishedAt}} {{json .GraphDriver}}",
+        "gone",
+        "made",
+    ]);
+    ask(&["container", "inspect", "-s", "-f", "{{.SizeRw}}:{{.SizeRootFs}}", "gone"]);
+    ask(&["volume", "ls", "-f", "dangling=true"]);
+    ask(&["volume", "inspect", "named"]);
     ask(&["container", "inspect", "-f", "{{.Id}} {{.State.ExitCode}} {{.Image}} {{.Driver}}", "gone", "made"]);
     ask(&["container", "diff", "gone"]);
     ask(&["container", "diff", "made"]);

@@ -74,8 +74,8 @@ impl Users {
         let mut users = Self(BTreeMap::new());
         for stored in known.images.images.values() {
             let image = ImageId(stored.target.digest);
+            users.add(stored.fault.as_ref().map(|(blob, _)| *blob), BlobUse::Listing, image);
             users.add(Some(stored.target.digest), BlobUse::Document, image);
-            users.add(stored.fault.as_ref().map(|(blob, _)| *blob), BlobUse::Document, image);
             for part in stored.distinct_manifests() {
                 users.add(Some(part.digest), BlobUse::Document, image);
                 let Some(manifest) = &part.manifest else { continue };
@@ -90,7 +90,11 @@ impl Users {
 
     fn add(&mut self, blob: Option<Digest>, used_as: BlobUse, image: ImageId) {
         if let Some(blob) = blob {
-            self.0.entry(blob).or_insert_with(|| (used_as, BTreeSet::new())).1.insert(image);
+            let (use_so_far, images) = self.0.entry(blob).or_insert_with(|| (used_as, BTreeSet::new()));
+            if used_as == BlobUse::Listing {
+                *use_so_far = used_as;
+            }
+            images.insert(image);
         }
     }
 

@@ -217,6 +217,8 @@ pub enum Cause {
 /// What a blob of containerd's store is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobUse {
+    /// An index or a manifest that docker fails to read when it lists images.
+    Listing,
     /// An index or a manifest, which docker reads to list images.
     Document,
     /// The config of an image.
@@ -231,6 +233,9 @@ impl BlobUse {
     /// What fails where the blob cannot be used.
     fn consequence(self) -> &'static str {
         match self {
+            Self::Listing => {
+                ": it is an index or a manifest, without which docker lists no image at all, not even the others"
+            }
             Self::Document => ": it is an index or a manifest, without which docker may list no image at all",
             Self::Config => ": it is a config, without which no container can be made",
             Self::Layer => ": it is a layer: what has it cannot be saved or pushed",

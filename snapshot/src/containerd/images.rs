@@ -31,6 +31,9 @@ const PARENT: &str = "org.mobyproject.image.parent";
 /// How deep indexes are followed into each other.
 const MAX_DEPTH: usize = 8;
 
+/// The longest stack of snapshots that is followed, so that a cycle in a damaged database comes to an end.
+const MAX_BELOW: usize = 1000;
+
 /// An image: all that one target leads to.
 #[derive(Debug, Clone)]
 pub struct StoredImage {
@@ -42,6 +45,8 @@ pub struct StoredImage {
     pub annotations: BTreeMap<String, String>,
     /// The image it was made from, as it is written.
     pub parent: Option<String>,
+    /// When it was given the first of its names.
+    pub named: Time,
     /// When it was given a name last.
     pub last_tagged: Time,
     /// Its manifests, in the order of the index.
@@ -168,6 +173,9 @@ impl Store {
                 image.annotations.clone_from(&record.annotations);
             }
             image.names.push(name.clone());
+            if image.names.len() == 1 || image.named.is_after(record.created) {
+                image.named = record.created;
+            }
             if record.updated.is_after(image.last_tagged) {
                 image.last_tagged = record.updated;
             }
@@ -254,6 +262,7 @@ impl Reader<'_> {
             names: Vec::new(),
             annotations: BTreeMap::new(),
             parent: None,
+            named: Time::ZERO,
             last_tagged: Time::ZERO,
             inspect_size: own.saturating_add(of_best),
             manifests: found.manifests,
@@ -360,13 +369,13 @@ impl Reader<'_> {
         known
     }
 
-    /// Bytes of the snapshots of a chain; 0 if the topmost one is not there.
+    /// Bytes of the snapshot of a chain and of all that it stands on; 0 if it is not there. That of a committed image stands on the
+    /// init files of its container, which docker counts, too.
     fn unpacked(&self, chain: &[ChainId]) -> u64 {
-        let snapshot = |chain: &ChainId| self.store.snapshot(&chain.to_string());
-        if chain.last().and_then(snapshot).is_none() {
-            return 0;
-        }
-        chain.iter().filter_map(snapshot).map(|snapshot| snapshot.size).fold(0, u64::saturating_add)
+        let below = |snapshot: &&Snapshot| self.store.snapshots.by_name.get(snapshot.parent.as_ref()?);
+        let top = chain.last().and_then(|top| self.store.snapshot(&top.to_string()));
+        let all = std::iter::successors(top, below).take(MAX_BELOW);
+        all.map(|snapshot| snapshot.size).fold(0, u64::saturating_add)
     }
 
     /// Notes that an image leads to a blob. Returns its length, as what leads to it says, if it is there.

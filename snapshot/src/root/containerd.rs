@@ -24,7 +24,7 @@ use super::guard::has_entries;
 use crate::containerd::{NAMESPACE, metadata};
 use crate::dir::Dir;
 use crate::error::StoreError;
-use crate::schema::paths::{CONTAINERD_DAEMON, CONTAINERD_METADATA, SNAPSHOTTER_PREFIX};
+use crate::schema::paths::{CONTAINERD_CONTENT, CONTAINERD_DAEMON, CONTAINERD_METADATA, SNAPSHOTTER_PREFIX};
 
 /// The usual snapshotter.
 const OVERLAYFS: &str = "overlayfs";
@@ -143,6 +143,9 @@ impl Places {
         let mut snapshotter = None;
         let daemon = if is_root { Some(root.duplicate()?) } else { root.descend(&CONTAINERD_DAEMON)? };
         if let Some(daemon) = daemon {
+            if has_entries(&daemon, &[CONTAINERD_CONTENT, "blobs", "sha256"])? {
+                store = Some(daemon.path().to_path_buf());
+            }
             let mut names = daemon.names()?;
             names.sort();
             for name in names.iter().filter_map(|name| name.strip_prefix(SNAPSHOTTER_PREFIX)) {
@@ -152,11 +155,27 @@ impl Places {
                 }
             }
         }
-        if store.is_none() && !has_entries(root, &["rootfs"])? {
-            return Ok(None);
+        if store.is_none() {
+            if !has_entries(root, &["rootfs"])? {
+                return Ok(None);
+            }
+            // Containers have run here, and all that there was may have been removed since.
+            if let Some(daemon) = root.descend(&CONTAINERD_DAEMON)?
+                && was_used(&daemon)?
+            {
+                store = Some(daemon.path().to_path_buf());
+            }
         }
         Ok(Some(Self { store, is_root, snapshotter }))
     }
+}
+
+/// Whether dockerd has ever kept anything in the store of this containerd. One that it starts for other images than containerd's
+/// knows no namespace of dockerd's.
+fn was_used(daemon: &Dir) -> Result<bool, StoreError> {
+    let Some(records) = daemon.sub(CONTAINERD_METADATA)? else { return Ok(false) };
+    // Where the database is damaged, its damage is what there is to be said.
+    Ok(metadata::namespaces(&records).map_or(true, |known| known.contains_key(NAMESPACE)))
 }
 
 #[derive(Deserialize)]

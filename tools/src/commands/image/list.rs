@@ -123,10 +123,15 @@ fn list_layers(view: &View) -> anyhow::Result<ExitCode> {
 fn selection<'f>(catalog: &Catalog, filters: &'f Filters, all: bool) -> anyhow::Result<Selection<'f>> {
     let times = |name: &str| -> anyhow::Result<Vec<Timestamp>> {
         let time = |text: &String| match catalog.resolve(text) {
-            Resolved::Image(id) => Ok(catalog.images()[&id].created.unwrap_or(Timestamp::MIN)),
+            Resolved::Image(id) if catalog.stored_image(id).is_some() => {
+                Ok(catalog.images()[&id].config.created.moment())
+            }
+            Resolved::Image(id) => Ok(Some(catalog.images()[&id].created.unwrap_or(Timestamp::MIN))),
             _ => Err(no_such_image(text)),
         };
-        filters.get(name).iter().map(time).collect()
+        // An image of containerd's store without a time filters nothing.
+        let times = filters.get(name).iter().map(time).collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(times.into_iter().flatten().collect())
     };
     Ok(Selection {
         all,

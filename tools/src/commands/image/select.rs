@@ -62,10 +62,17 @@ impl Selection<'_> {
         if self.dangling == Some(true) && !image.children.is_empty() {
             return None;
         }
-        let created = image.created.unwrap_or(Timestamp::MIN);
-        let in_time = self.before.iter().all(|time| created < *time)
-            && self.since.iter().all(|time| created > *time)
-            && self.until.is_none_or(|time| created <= time);
+        // What docker reads of containerd's store has no time if its config says none, and `until` asks when it was named (moby
+        // v28.5.2 `daemon/containerd/image_list.go: setupFilters`).
+        let stored = catalog.stored_image(image.id);
+        let made = match stored {
+            Some(_) => image.config.created.moment(),
+            None => Some(image.created.unwrap_or(Timestamp::MIN)),
+        };
+        let named = stored.map_or(image.created, |stored| stored.named.moment()).unwrap_or(Timestamp::MIN);
+        let in_time = self.before.iter().all(|time| made.is_some_and(|made| made < *time))
+            && self.since.iter().all(|time| made.is_some_and(|made| made > *time))
+            && self.until.is_none_or(|time| named <= time);
         if !in_time || !self.has_labels(image) {
             return None;
         }

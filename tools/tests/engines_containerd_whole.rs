@@ -235,6 +235,7 @@ fn start(engine: &Engine, root: &Path) -> Dockerd {
 }
 
 #[test]
+#[ignore = "docker's lines of a push depend on how fast the registry is: they have to be settled first"]
 fn engines_containerd_pushes_and_pulls_whole_indexes() {
     let Some((all, _turn)) = engines::engines() else { return };
     if !Registry::installed("engines") {

@@ -133,6 +133,11 @@ impl Dir {
         }
     }
 
+    /// Whether anything is at the relative path `path`, be it a symlink that leads nowhere.
+    pub(crate) fn is_there(&self, path: &Path) -> bool {
+        rustix::fs::statat(&self.fd, path, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
     /// The path of `name` in it, for messages.
     #[must_use]
     pub fn join(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> PathBuf {
@@ -233,6 +238,12 @@ impl Dir {
             }
         }
         Ok(Some(dir))
+    }
+
+    /// As [`Dir::descend`], but a regular file in the place of the last directory counts as missing, too.
+    pub(crate) fn descend_unless_file(&self, names: &[&str]) -> Result<Option<Self>, StoreError> {
+        let Some((last, above)) = names.split_last() else { return self.duplicate().map(Some) };
+        self.descend(above)?.map_or(Ok(None), |dir| dir.sub_unless_file(last))
     }
 
     /// The names in it, without `.` and `..`. Names that are not UTF-8 are left out: Docker makes none.

@@ -7,8 +7,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use layerfs::ChainId;
+use rustix::fs::FileType;
 
-use crate::catalog::{Catalog, ConfigParts, Container, Damage, LayerFault, with_causes};
+use crate::catalog::{Catalog, ConfigParts, Container, Damage, LayerFault, UseOfDirectory, with_causes};
 use crate::containerd::gc::Records;
 use crate::dir::Dir;
 use crate::driver::{AnyDriver, Driver, HomeEntries, LayerDamage, Stacked};
@@ -24,7 +25,8 @@ use crate::schema::buildkit::{SNAPSHOTS_DATABASE, Snapshots};
 use crate::schema::database;
 use crate::schema::layer::{JOURNAL, LayerRecord};
 use crate::schema::paths::{
-    CONFIGS, DAEMON_DATABASES, LAYER_RECORDS, METADATA, MORE_DATABASES, REMOVING, TEMPORARY, WRITE_SETS,
+    CONFIGS, CONTAINERD_DATABASE, DAEMON_DATABASES, DISTRIBUTION, LAYER_RECORDS, METADATA, MORE_DATABASES,
+    NEEDED_DIRECTORIES, REMOVING, TEMPORARY, WRITE_SETS, of_driver,
 };
 
 /// What a command needs to know. What it does not need is not read.
@@ -226,7 +228,24 @@ impl View {
         damage.extend(containers.map(|(container, cause)| Damage::WritableLayer { container, cause }));
         damage.extend(self.snapshots.as_ref().err().map(|error| Damage::BuildCache { cause: with_causes(error) }));
         damage.extend(self.damaged_databases());
+        damage.extend(self.misplaced_directories());
         damage
+    }
+
+    /// Directories of the daemon's in whose place something else is. One that leads to a directory is fine.
+    pub(crate) fn misplaced_directories(&self) -> Vec<Damage> {
+        let root = &self.root.dir;
+        let of_images = |name: &str| of_driver(&self.root.driver_name, &[name]).join("/");
+        let needed = NEEDED_DIRECTORIES.map(str::to_owned).into_iter().chain([of_images(DISTRIBUTION)]);
+        let needed = needed.map(|directory| (directory, UseOfDirectory::Start));
+        let all = needed.chain([(of_images(&WRITE_SETS.join("/")), UseOfDirectory::StoreLayers)]);
+        let is_misplaced = |path: &str| {
+            // What cannot be looked at says nothing about dockerd.
+            let kind = root.kind_behind(Path::new(path)).ok().flatten();
+            kind != Some(FileType::Directory) && root.is_there(Path::new(path))
+        };
+        let misplaced = all.filter(|(directory, _)| is_misplaced(directory));
+        misplaced.map(|(directory, use_of)| Damage::Misplaced { directory, use_of }).collect()
     }
 
     /// The databases that the daemon could not open. BuildKit's database of snapshots is not among them if it was asked for:
@@ -237,7 +256,13 @@ impl View {
             let cause = with_causes(&database::fault(&self.root.dir, path)?);
             Some(Damage::Database { database: path.join("/"), cause })
         });
-        faults.collect()
+        // Where the images are in containerd's store, its database is read as theirs.
+        let of_containerd = database::fault(&self.root.dir, &CONTAINERD_DATABASE);
+        let of_containerd = of_containerd.filter(|_| self.catalog.damaged_references().is_none()).map(|fault| {
+            let cause = format!("{}; the containerd that dockerd starts needs it", with_causes(&fault));
+            Damage::Database { database: CONTAINERD_DATABASE.join("/"), cause }
+        });
+        faults.chain(of_containerd).collect()
     }
 
     /// What is wrong with layers that dockerd would load, if [`Needs`] asked to look for it.
@@ -262,7 +287,7 @@ impl View {
         let Some(images) = &self.root.images_dir else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for (place, mark, kind) in PLACES {
-            let Some(dir) = images.descend(place)? else { continue };
+            let Some(dir) = images.descend_unless_file(place)? else { continue };
             let mut names = dir.names()?;
             names.retain(|name| name.starts_with(mark) || name.ends_with(mark));
             if kind == LeftoverKind::Registration {

@@ -114,7 +114,10 @@ fn in_words(catalog: &Catalog, damage: &Damage) -> String {
         }
         Damage::Mount { mount, cause } => format!("damaged: layerdb/mounts/{mount}: {cause}"),
         Damage::Volume { .. } => format!("damaged {damage}"),
-        Damage::BuildCache { .. } | Damage::Database { .. } | Damage::DatabaseMissing { .. } => damage.to_string(),
+        Damage::BuildCache { .. }
+        | Damage::Database { .. }
+        | Damage::DatabaseMissing { .. }
+        | Damage::Misplaced { .. } => damage.to_string(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the user can do about an error. Libraries say what is wrong and name no flag or program; the hints here do.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use build::BuildError;
 use containers::ContainerError;
@@ -320,9 +321,19 @@ fn of_store(error: &StoreError) -> Option<String> {
         }
         StoreError::SeveralDrivers { .. } => Some("--storage-driver chooses one".into()),
         StoreError::Invalid { .. } | StoreError::Database { .. } => Some(REPAIR.into()),
-        StoreError::Io { source, .. } => of_io(source),
+        StoreError::Io { path, source, .. } => of_symlink(path, source).or_else(|| of_io(source)),
         _ => None,
     }
+}
+
+/// What a store's own symlink is told apart by: dockerd follows it, and the system names it like a file that is in the way.
+fn of_symlink(path: &Path, error: &std::io::Error) -> Option<String> {
+    let is_named_so = error.kind() == ErrorKind::NotADirectory || error.raw_os_error() == Some(nix::libc::ELOOP);
+    // One that leads somewhere: the others are told from what the system says.
+    let leads = || path.exists() && std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    let told =
+        "it is a symlink, and only the directories of a data-root itself may be elsewhere: put it back in its place";
+    (is_named_so && leads()).then(|| told.into())
 }
 
 fn of_io(error: &std::io::Error) -> Option<String> {

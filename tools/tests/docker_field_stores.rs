@@ -17,6 +17,8 @@ use std::time::Duration;
 use fieldsupport::alone::ALONE;
 use fieldsupport::damage::{DAMAGE, Damage, LOSING};
 use fieldsupport::patient::{Patient, write_names};
+use fieldsupport::places::PLACES;
+use fieldsupport::siblings::SIBLINGS;
 use mutants::sample;
 use testkit::dockerd::Dockerd;
 use testkit::layerfs_on;
@@ -38,7 +40,7 @@ const QUESTIONS: [&[&str]; 6] = [
 type IsMeant = fn(&str) -> bool;
 
 /// Where the lists differ on purpose, and which difference is meant. SHORTCOMINGS.md says why.
-const MEANT: [(&str, IsMeant); 3] = [
+const MEANT: [(&str, IsMeant); 10] = [
     // A dockerd that starts calls it dead, and tries no more to remove it.
     ("a container being removed", |line| line.contains(" removing ") || line.contains(" dead ")),
     // A dockerd that starts removes it.
@@ -47,9 +49,39 @@ const MEANT: [(&str, IsMeant); 3] = [
     ("an image's name that is no reference", |line| {
         line.contains("we only") || line.contains("invalid reference format: repository name must be lowercase")
     }),
+    // What a container has written counts where it is in its place.
+    ("link in l a directory", is_written_size),
+    ("writable a symlink", is_written_size),
+    ("writable diff a symlink", is_written_size),
+    ("writable diff a file", is_written_size),
+    ("a container on the init layer", is_written_size),
+    ("a container on a layer", is_written_size),
+    ("volume data a file", |line| line.contains("only: Local Volumes ")),
+];
+
+/// Whether a line is about what containers have written: their row, or one of them with its size.
+fn is_written_size(line: &str) -> bool {
+    line.contains("only: Containers ") || (line.contains("\"container\", \"ls\"") && line.contains("B (virtual"))
+}
+
+/// Symlinks that dockerd follows and we do not: each command says so and ends. SHORTCOMINGS.md names them.
+const NOT_FOLLOWED: [&str; 9] = [
+    "image/overlay2 a symlink",
+    "layerdb a symlink",
+    "layerdb/sha256 a symlink",
+    "layerdb/mounts a symlink",
+    "imagedb a symlink",
+    "imagedb/content a symlink",
+    "imagedb/content/sha256 a symlink",
+    "repositories.json a symlink",
+    "links a symlink",
 ];
 
 fn is_meant(damage: &Damage, difference: &str) -> bool {
+    if NOT_FOLLOWED.contains(&damage.name) {
+        return difference.starts_with("dockerd starts; we: ") && difference.contains("it is a symlink")
+            || difference.contains(": docker only: ");
+    }
     MEANT.iter().any(|(name, meant)| *name == damage.name && meant(difference))
 }
 
@@ -130,6 +162,14 @@ fn docker_damaged_patients_are_listed_alike() {
     testkit::assert_none("patients", &judge(DAMAGE, &QUESTIONS));
 }
 
+/// Odd things in the place of directories and links, odd owners and modes, foreign files, and what older versions have left.
+#[test]
+#[ignore = "has not run often enough to be relied on"]
+fn docker_odd_patients_are_listed_alike() {
+    let Some(_turn) = testkit::docker() else { return };
+    testkit::assert_none("odd patients", &judge(SIBLINGS, &QUESTIONS));
+}
+
 /// Layers that have lost their parent: what is below them goes as soon as dockerd has looked at it.
 #[test]
 fn docker_patients_without_parents_are_counted_alike() {
@@ -140,8 +180,20 @@ fn docker_patients_without_parents_are_counted_alike() {
 #[test]
 fn docker_damage_to_what_all_share() {
     let Some(_turn) = testkit::docker() else { return };
+    testkit::assert_none("what all share", &judge_stores(sample(ALONE.iter().collect(), STORES, 31)));
+}
+
+/// The places of everything else in a root, and how the store's own are reached.
+#[test]
+fn docker_odd_places() {
+    let Some(_turn) = testkit::docker() else { return };
+    testkit::assert_none("odd places", &judge_stores(sample(PLACES.iter().collect(), STORES, 32)));
+}
+
+/// What differs in what both make of stores, of which each has one of these damages.
+fn judge_stores(damages: Vec<&Damage>) -> Vec<String> {
     let mut report = Vec::new();
-    for damage in sample(ALONE.iter().collect(), STORES, 31) {
+    for damage in damages {
         let dir = testkit::scratch();
         let root = testkit::empty_root(&dir, "root");
         let patients: Vec<Patient> = (0..3).map(|number| Patient::plant(&root, number)).collect();
@@ -155,28 +207,25 @@ fn docker_damage_to_what_all_share() {
             let told = ["dockerd would not start", "dockerd crashes at its start", "dockerd does not start"];
             fails || told.iter().any(|words| said.contains(words))
         });
+        let mut found = Vec::new();
         match verdict(&root) {
             Err(log) if !refuses => {
                 let last: Vec<&str> = log.lines().rev().take(3).collect();
-                report.push(format!(
-                    "{}: dockerd does not start: {last:?}; we: {}",
-                    damage.name,
-                    text(&ours[0].stderr)
-                ));
+                found.push(format!("dockerd does not start: {last:?}; we: {}", text(&ours[0].stderr)));
             }
             Err(_) => {}
             Ok(daemon) => {
                 if refuses {
-                    report.push(format!("{}: dockerd starts; we: {}", damage.name, text(&ours[0].stderr)));
+                    found.push(format!("dockerd starts; we: {}", text(&ours[0].stderr)));
                 }
                 for (question, ours) in QUESTIONS.iter().zip(&ours) {
-                    let found = differences(question, ours, &daemon.docker(question), |_| String::new());
-                    let found = found.into_iter().filter(|line| !is_meant(damage, line));
-                    report.extend(found.map(|line| format!("{}: {line}", damage.name)));
+                    found.extend(differences(question, ours, &daemon.docker(question), |_| String::new()));
                 }
                 daemon.stop();
             }
         }
+        let found = found.into_iter().filter(|line| !is_meant(damage, line));
+        report.extend(found.map(|line| format!("{}: {line}", damage.name)));
     }
-    testkit::assert_none("what all share", &report);
+    report
 }

@@ -34,6 +34,8 @@ pub enum Subject {
     BuildCache,
     /// A database of the daemon's, by its path below the root.
     Database(String),
+    /// A directory of the daemon's, by its path below the root.
+    Directory(String),
 }
 
 /// Something that is wrong with the records of a data-root.
@@ -121,12 +123,28 @@ pub enum Damage {
         /// What is wrong with it.
         cause: String,
     },
+    /// dockerd cannot use one of its directories, because something else is in its place.
+    Misplaced {
+        /// The directory, by its path below the root.
+        directory: String,
+        /// What dockerd needs it for.
+        use_of: UseOfDirectory,
+    },
     /// A database of containerd's is missing, and what it recorded is still there. dockerd starts and knows nothing of that, and
     /// once something is deleted, containerd deletes what has no record.
     DatabaseMissing {
         /// The database, by its path below containerd's root.
         database: String,
     },
+}
+
+/// What dockerd needs a directory for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UseOfDirectory {
+    /// To start.
+    Start,
+    /// To store a layer: it starts without.
+    StoreLayers,
 }
 
 /// Why dockerd would not show an image.
@@ -327,6 +345,7 @@ impl Damage {
             Self::Mount { mount, .. } => Subject::Mount(mount.clone()),
             Self::Volume { volume, .. } => Subject::Volume(volume.clone()),
             Self::BuildCache { .. } => Subject::BuildCache,
+            Self::Misplaced { directory, .. } => Subject::Directory(directory.clone()),
             Self::Database { database, .. } | Self::DatabaseMissing { database } => Subject::Database(database.clone()),
         }
     }

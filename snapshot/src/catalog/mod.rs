@@ -30,7 +30,9 @@ use layerfs::ChainId;
 pub use crate::schema::volume::Volume;
 pub use container::{Container, ContainerRecord, ContainerState, ContainerStatus, MountPoint, Port};
 pub use containerd::InContainerd;
-pub use damage::{ContainerDamage, Damage, ImageDamage, LayerFault, MountDamage, RecordDamage, Subject, UnusableLayer};
+pub use damage::{
+    ContainerDamage, Damage, ImageDamage, LayerFault, MountDamage, RecordDamage, Subject, UnusableLayer, UseOfDirectory,
+};
 pub use graph::{LayerUse, Uses};
 pub(crate) use image::ConfigParts;
 pub use image::{History, Image};

@@ -289,6 +289,7 @@ impl Cause {
                 RecordField::Diff => "layer-diff-invalid",
                 RecordField::CacheId => "layer-cache-id-invalid",
                 RecordField::Parent => "layer-parent-invalid",
+                RecordField::Descriptor => "layer-descriptor-invalid",
             },
             Self::JournalInvalid { .. } => "layer-journal-invalid",
             Self::Content { files, .. } if files.is_empty() => "layer-digest-differs",
@@ -405,6 +406,7 @@ fn fmt_damage(damage: &Damage, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Damage::References { cause } | Damage::Volume { cause, .. } | Damage::Database { cause, .. } => {
             write!(f, "dockerd would not start: {cause}")
         }
+        Damage::Misplaced { use_of, .. } => write!(f, "{use_of}"),
         Damage::NameRecord { .. } => write!(f, "{damage}"),
         Damage::DatabaseMissing { .. } => f.write_str("it is missing, and what it recorded is still there"),
         Damage::Image { cause, .. } => write!(f, "{cause}"),

@@ -114,6 +114,9 @@ fn check_fields(findings: &mut Findings<'_>, layer: ChainId, fields: &RecordFiel
         let value = below.map(|below| below.to_string());
         wrong.push((RecordField::Parent, reason, value.and_then(|value| restore(RecordField::Parent, Some(value)))));
     }
+    if let Err(reason) = &fields.descriptor {
+        wrong.push((RecordField::Descriptor, reason, restore(RecordField::Descriptor, None)));
+    }
     let any = !wrong.is_empty();
     for (field, reason, repair) in wrong {
         let cause = Cause::Field { field, reason: reason.clone() };

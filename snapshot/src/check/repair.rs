@@ -177,7 +177,11 @@ impl fmt::Display for Repair {
             Self::MarkCommitted { directory } => write!(f, "mark {directory} as committed"),
             Self::DropRecord { .. } => f.write_str("drop its record, so that it can be loaded again"),
             Self::RestoreField { field, value: Some(value), .. } => write!(f, "write {} anew: {value}", field.file()),
-            Self::RestoreField { field: RecordField::Parent, value: None, .. } => f.write_str("remove parent"),
+            Self::RestoreField {
+                field: field @ (RecordField::Parent | RecordField::Descriptor), value: None, ..
+            } => {
+                write!(f, "remove {}", field.file())
+            }
             Self::RestoreField { field, value: None, .. } => write!(f, "write {} anew", field.file()),
             Self::RenameRecord { to, .. } => write!(f, "move its record to {to}"),
             Self::RebuildJournal { .. } => f.write_str("make its journal anew"),

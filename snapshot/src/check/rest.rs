@@ -29,6 +29,12 @@ pub(super) fn check(findings: &mut Findings<'_>) -> Result<(), StoreError> {
             findings.add(Severity::Damage, place, Cause::Damage(damage), Affected::default(), repair);
         }
     }
+    for damage in findings.view.misplaced_directories() {
+        if let Damage::Misplaced { directory, .. } = &damage {
+            let place = Place::File(directory.into());
+            findings.add(Severity::Damage, place, Cause::Damage(damage), Affected::default(), None);
+        }
+    }
     add_gone_of_build_cache(findings);
     if findings.view.root.driver.is_none() && findings.view.root.home.is_some() {
         let reason = format!("the storage driver {} is not known here", findings.view.root.driver_name);

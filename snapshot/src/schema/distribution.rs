@@ -5,15 +5,17 @@
 //! distribution/v2metadata-by-diffid/sha256/<diff id>   [{"Digest":"sha256:…","SourceRepository":"…","HMAC":"…"}]
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use layerfs::{DiffId, Digest};
+use rustix::fs::FileType;
 
 use super::gojson;
 use crate::dir::Dir;
 use crate::error::StoreError;
 use crate::go_struct;
 use crate::parallel;
+use crate::schema::paths::DISTRIBUTION;
 
 /// Bytes of the largest file that is read; Docker keeps 50 entries.
 const MAX_FILE: usize = 1 << 20;
@@ -27,15 +29,22 @@ go_struct! {
     }
 }
 
-pub(crate) const BLOBS: [&str; 3] = ["distribution", "diffid-by-digest", "sha256"];
-pub(crate) const SOURCES: [&str; 3] = ["distribution", "v2metadata-by-diffid", "sha256"];
+pub(crate) const BLOBS: [&str; 3] = [DISTRIBUTION, "diffid-by-digest", "sha256"];
+pub(crate) const SOURCES: [&str; 3] = [DISTRIBUTION, "v2metadata-by-diffid", "sha256"];
+
+/// Opens a directory of the cache. Something else than a directory in the place of the whole cache counts as missing: that dockerd
+/// does not start with it is told apart.
+fn open_cache(image_root: &Dir, path: &[&str; 3]) -> Result<Option<Dir>, StoreError> {
+    let is_there = image_root.kind_behind(Path::new(DISTRIBUTION))? == Some(FileType::Directory);
+    if is_there { image_root.descend(path) } else { Ok(None) }
+}
 
 /// The layers for which dockerd remembers registries that have them.
 ///
 /// # Errors
 /// [`StoreError`]
 pub(crate) fn sources(image_root: &Dir) -> Result<Vec<DiffId>, StoreError> {
-    let names = image_root.descend(&SOURCES)?.map_or(Ok(Vec::new()), |dir| dir.names())?;
+    let names = open_cache(image_root, &SOURCES)?.map_or(Ok(Vec::new()), |dir| dir.names())?;
     Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok().map(DiffId)).collect())
 }
 
@@ -44,7 +53,7 @@ pub(crate) fn sources(image_root: &Dir) -> Result<Vec<DiffId>, StoreError> {
 /// # Errors
 /// [`StoreError`]
 pub(crate) fn blobs(image_root: &Dir) -> Result<Vec<Digest>, StoreError> {
-    let names = image_root.descend(&BLOBS)?.map_or(Ok(Vec::new()), |dir| dir.names())?;
+    let names = open_cache(image_root, &BLOBS)?.map_or(Ok(Vec::new()), |dir| dir.names())?;
     Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok()).collect())
 }
 
@@ -53,7 +62,7 @@ pub(crate) fn blobs(image_root: &Dir) -> Result<Vec<Digest>, StoreError> {
 /// # Errors
 /// [`StoreError`]
 pub(crate) fn diff_id_of(image_root: &Dir, blob: Digest) -> Result<Option<DiffId>, StoreError> {
-    let Some(dir) = image_root.descend(&BLOBS)? else { return Ok(None) };
+    let Some(dir) = open_cache(image_root, &BLOBS)? else { return Ok(None) };
     let text = dir.read(&blob.hex(), MAX_FILE)?.and_then(|bytes| String::from_utf8(bytes).ok());
     Ok(text.and_then(|text| text.trim().parse().ok()))
 }
@@ -72,7 +81,7 @@ pub struct BlobSource {
 /// # Errors
 /// [`StoreError`]
 pub(crate) fn sources_of(image_root: &Dir, diff_id: DiffId) -> Result<Vec<BlobSource>, StoreError> {
-    let Some(dir) = image_root.descend(&SOURCES)? else { return Ok(Vec::new()) };
+    let Some(dir) = open_cache(image_root, &SOURCES)? else { return Ok(Vec::new()) };
     let bytes = dir.read(&diff_id.0.hex(), MAX_FILE)?.unwrap_or_default();
     let known: Vec<KnownBlob> = gojson::from_slice(&bytes).unwrap_or_default();
     let of =
@@ -161,7 +170,7 @@ fn undecodable_in(
     kind: &str,
     decodes: impl Fn(&[u8]) -> bool + Sync,
 ) -> Result<Vec<PathBuf>, StoreError> {
-    let Some(dir) = image_root.descend(&["distribution", kind, "sha256"])? else { return Ok(Vec::new()) };
+    let Some(dir) = open_cache(image_root, &[DISTRIBUTION, kind, "sha256"])? else { return Ok(Vec::new()) };
     let mut names = dir.names()?;
     names.retain(|name| Digest::from_hex(name).is_ok());
     names.sort();

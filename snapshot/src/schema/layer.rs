@@ -7,6 +7,7 @@
 //!   cache-id             name of the layer's directory in the driver's home
 //!   parent               sha256:<chain id>; absent for a base layer
 //!   tar-split.json.gz    the journal
+//!   descriptor.json      of dockerd for Windows alone; one that cannot be decoded keeps dockerd from loading the layer
 //! layerdb/tmp/write-set-<digits>/    a layer that is being registered; renamed to its place in one step
 //! ```
 //!
@@ -46,13 +47,17 @@ pub struct LayerStore {
 }
 
 impl LayerStore {
-    /// Opens `layerdb`; a missing directory in it counts as empty.
+    /// Opens `layerdb`; a missing directory in it counts as empty. So does a file in the place of `tmp`, with which dockerd starts.
     ///
     /// # Errors
     /// [`StoreError::Io`]
     pub fn open(image_root: &Dir) -> Result<Self, StoreError> {
         let open = |place: &[&str]| image_root.descend(place);
-        Ok(Self { layers: open(&LAYER_RECORDS)?, tmp: open(&WRITE_SETS)?, mounts: open(&MOUNTS)? })
+        Ok(Self {
+            layers: open(&LAYER_RECORDS)?,
+            tmp: image_root.descend_unless_file(&WRITE_SETS)?,
+            mounts: open(&MOUNTS)?,
+        })
     }
 
     /// Opens or creates `layerdb`.

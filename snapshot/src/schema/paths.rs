@@ -86,6 +86,27 @@ pub(crate) const DAEMON_DATABASES: [&[&str]; 4] = [
 /// More databases without which dockerd does not start. Their locks say nothing that those of [`DAEMON_DATABASES`] do not.
 pub(crate) const MORE_DATABASES: [&[&str]; 2] = [&[BUILDKIT, METADATA_DATABASE], &[BUILDKIT, CONTENT_DATABASE]];
 
+/// The database of the containerd that dockerd starts. Where the system has one that dockerd uses instead, this one is left over.
+pub(crate) const CONTAINERD_DATABASE: [&str; 4] =
+    [CONTAINERD_DAEMON[0], CONTAINERD_DAEMON[1], CONTAINERD_METADATA, "meta.db"];
+
+/// What dockerd remembers of registries, below `image/<driver>`.
+pub(crate) const DISTRIBUTION: &str = "distribution";
+
+/// Directories below the root that dockerd makes at its start: something else in the place of one keeps dockerd from starting.
+pub(crate) const NEEDED_DIRECTORIES: [&str; 10] = [
+    "trust",
+    "plugins",
+    "plugins/storage",
+    "swarm",
+    "network",
+    "network/files",
+    "runtimes",
+    BUILDKIT,
+    "buildkit/content",
+    "buildkit/executor",
+];
+
 /// Whether a database of the daemon's is one of BuildKit's.
 pub(crate) fn is_of_build_cache(database: &str) -> bool {
     database.split('/').next() == Some(BUILDKIT)

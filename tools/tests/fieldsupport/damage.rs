@@ -11,7 +11,7 @@ pub(crate) struct Damage {
     pub(crate) inflict: fn(&Patient),
 }
 
-const fn damage(name: &'static str, inflict: fn(&Patient)) -> Damage {
+pub(crate) const fn damage(name: &'static str, inflict: fn(&Patient)) -> Damage {
     Damage { name, inflict }
 }
 

@@ -3,3 +3,5 @@
 pub(crate) mod alone;
 pub(crate) mod damage;
 pub(crate) mod patient;
+pub(crate) mod places;
+pub(crate) mod siblings;

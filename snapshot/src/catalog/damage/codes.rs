@@ -19,6 +19,7 @@ impl Damage {
             Self::Volume { .. } => "volume-options-invalid",
             Self::BuildCache { .. } => "build-cache-unreadable",
             Self::Database { .. } => "database-invalid",
+            Self::Misplaced { .. } => "directory-misplaced",
             Self::DatabaseMissing { .. } => "database-missing",
         }
     }

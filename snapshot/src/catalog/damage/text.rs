@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{ContainerDamage, Damage, ImageDamage, LayerFault, MountDamage, RecordDamage, UnusableLayer};
+use super::{
+    ContainerDamage, Damage, ImageDamage, LayerFault, MountDamage, RecordDamage, UnusableLayer, UseOfDirectory,
+};
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,8 +29,19 @@ impl fmt::Display for Damage {
                 "{database} is missing: what it recorded is still there, and containerd deletes that after the next change. \
                  Put the file back before a daemon starts"
             ),
+            Self::Misplaced { directory, use_of } => write!(f, "{directory}: {use_of}"),
             Self::Database { database, cause } => write!(f, "{database}: dockerd would not start: {cause}"),
         }
+    }
+}
+
+impl fmt::Display for UseOfDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let then = match self {
+            Self::Start => "dockerd would not start",
+            Self::StoreLayers => "no layer can be stored",
+        };
+        write!(f, "{then}: it is no directory; move it away, and dockerd makes one")
     }
 }
 

@@ -72,7 +72,8 @@ pub(super) fn lower(layer: &Dir) -> Result<Vec<LinkId>, StoreError> {
         let link = link_name(part).ok_or_else(|| invalid(format!("{part:?} is not l/<link id>")))?;
         link.parse().map_err(|error: crate::ids::InvalidId| invalid(error.to_string()))
     };
-    text.trim().split(':').map(id).collect()
+    // dockerd takes nothing away from the text, not even a newline at its end.
+    text.split(':').map(id).collect()
 }
 
 /// What stands for a link id in a part of `lower`; `None` if the part has another form.

@@ -356,6 +356,7 @@ impl RepairPlanner<'_> {
                 }
                 Damage::Volume { .. }
                 | Damage::Database { .. }
+                | Damage::Misplaced { .. }
                 | Damage::DatabaseMissing { .. }
                 | Damage::NameRecord { .. } => {
                     self.cannot(subject, reason, Advice::LookAtFile);

@@ -319,6 +319,7 @@ impl RepairPlanner<'_> {
             (RecordField::Parent, how(&said.parent, &record.parent), parent),
             (RecordField::CacheId, how(&said.cache_id, &record.cache_id), Some(record.cache_id.to_string())),
             (RecordField::Size, how(&said.size, &record.size), Some(record.size.to_string())),
+            (RecordField::Descriptor, how(&said.descriptor, &()), None),
         ];
         for (field, how, value) in fields {
             if let Some(how) = how {
@@ -331,13 +332,13 @@ impl RepairPlanner<'_> {
 
 /// Whether dockerd can read all of a record.
 fn is_readable(said: &RecordFields) -> bool {
-    said.diff_id.is_ok() && said.parent.is_ok() && said.cache_id.is_ok() && said.size.is_ok()
+    said.diff_id.is_ok() && said.parent.is_ok() && said.cache_id.is_ok() && said.size.is_ok() && said.descriptor.is_ok()
 }
 
 /// The record, if all of its files can be read.
 fn whole(layer: ChainId, said: &RecordFields) -> Option<LayerRecord> {
     let (Ok(diff_id), Ok(parent)) = (&said.diff_id, &said.parent) else { return None };
-    let (Ok(cache_id), Ok(size)) = (&said.cache_id, &said.size) else { return None };
+    let (Ok(cache_id), Ok(size), Ok(())) = (&said.cache_id, &said.size, &said.descriptor) else { return None };
     let record =
         LayerRecord { chain_id: layer, diff_id: *diff_id, parent: *parent, cache_id: cache_id.clone(), size: *size };
     (ChainId::next(record.parent, record.diff_id) == layer).then_some(record)

@@ -1,6 +1,7 @@
 //! The record of a registered layer: its small files, read together or one by one, and replaced.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use layerfs::{ChainId, DiffId};
 
@@ -8,15 +9,44 @@ use super::{JOURNAL, LayerStore, quick};
 use crate::catalog::with_causes;
 use crate::dir::Dir;
 use crate::error::StoreError;
+use crate::go_struct;
 use crate::ids::CacheId;
+use crate::schema::gojson;
 
 pub(super) const CACHE_ID: &str = "cache-id";
 pub(super) const DIFF: &str = "diff";
 pub(super) const PARENT: &str = "parent";
 pub(super) const SIZE: &str = "size";
+pub(super) const DESCRIPTOR: &str = "descriptor.json";
 
 /// Bytes of the largest small file that is read; Docker writes less than a hundred.
 const SMALL_FILE: usize = 4096;
+
+/// Bytes of the longest `descriptor.json` that is read.
+const LONG_DESCRIPTOR: usize = 1 << 20;
+
+go_struct! {
+    /// The fields of `distribution.Descriptor`, which dockerd decodes from `descriptor.json`. Only dockerd for Windows writes that file.
+    struct Descriptor {
+        media_type: String = "mediaType",
+        size: i64 = "size",
+        digest: String = "digest",
+        urls: Option<Vec<String>> = "urls",
+        annotations: Option<BTreeMap<String, String>> = "annotations",
+        platform: Option<Box<Platform>> = "platform",
+    }
+}
+
+go_struct! {
+    /// `v1.Platform`.
+    struct Platform {
+        architecture: String = "architecture",
+        os: String = "os",
+        os_version: String = "os.version",
+        os_features: Option<Vec<String>> = "os.features",
+        variant: String = "variant",
+    }
+}
 
 /// One layer as registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +74,8 @@ pub enum RecordField {
     CacheId,
     /// `parent`
     Parent,
+    /// `descriptor.json`, which a layer for Linux does not have. dockerd does not load a layer with one that it cannot decode.
+    Descriptor,
 }
 
 impl RecordField {
@@ -55,6 +87,7 @@ impl RecordField {
             Self::Diff => DIFF,
             Self::CacheId => CACHE_ID,
             Self::Parent => PARENT,
+            Self::Descriptor => DESCRIPTOR,
         }
     }
 }
@@ -67,6 +100,8 @@ pub(crate) struct RecordFields {
     pub(crate) cache_id: Result<CacheId, String>,
     /// A base layer has none.
     pub(crate) parent: Result<Option<ChainId>, String>,
+    /// What dockerd would not decode; most layers have no such file.
+    pub(crate) descriptor: Result<(), String>,
     /// Whether none of the files that a record must have has any content: its registration was interrupted.
     pub(crate) empty: bool,
     /// Why one of the files could not be read, though it may be sound.
@@ -98,6 +133,7 @@ impl LayerStore {
             text.trim().parse().map_err(|error: layerfs::InvalidDigest| damaged(name, error.to_string()))
         };
         let size = required(SIZE)?;
+        read_descriptor(&dir).map_err(|reason| damaged(DESCRIPTOR, reason))?;
         Ok(Some(LayerRecord {
             chain_id,
             diff_id: DiffId(id(DIFF, required(DIFF)?)?),
@@ -141,6 +177,7 @@ impl LayerStore {
             size: required(SIZE).and_then(number),
             cache_id: required(CACHE_ID).and_then(id),
             parent: text(PARENT).and_then(|text| text.map(digest).transpose()).map(|id| id.map(ChainId)),
+            descriptor: read_descriptor(&dir),
             empty: [DIFF, SIZE, CACHE_ID].into_iter().all(is_empty),
             unread: unread.take(),
         }))
@@ -209,6 +246,13 @@ impl LayerStore {
         let damaged = |error: layerfs::InvalidDigest| StoreError::DamagedLayer { chain_id, reason: error.to_string() };
         Ok(Some(ChainId(String::from_utf8_lossy(&bytes).trim().parse().map_err(damaged)?)))
     }
+}
+
+/// Reads `descriptor.json` as dockerd does: one that is missing is fine, any other must be decoded. Returns what is wrong.
+fn read_descriptor(dir: &Dir) -> Result<(), String> {
+    let bytes = dir.read(DESCRIPTOR, LONG_DESCRIPTOR).map_err(|error| with_causes(&error))?;
+    let decoded = bytes.map(|bytes| gojson::from_slice::<Descriptor>(&bytes)).transpose();
+    decoded.map(drop).map_err(|error| error.to_string())
 }
 
 /// Parses a size as Go's `strconv.ParseInt` does: digits, perhaps with a sign, and nothing around them. dockerd loads a

@@ -132,6 +132,7 @@ fn damage(damage: &Damage) -> Value {
         Subject::Volume(name) => ("volume", String::from(name).into()),
         Subject::BuildCache => ("build_cache", Value::Null),
         Subject::Database(path) => ("database", path.into()),
+        Subject::Directory(path) => ("directory", path.into()),
     };
     json!({"subject": kind, "id": id, "code": damage.code(), "text": damage.to_string()})
 }

@@ -229,6 +229,7 @@ impl SubjectReport {
             Subject::Volume(name) => ("volume", Some(name.to_string())),
             Subject::BuildCache => ("build_cache", None),
             Subject::Database(path) => ("database", Some(path.clone())),
+            Subject::Directory(path) => ("directory", Some(path.clone())),
         };
         Self { subject, id }
     }

@@ -120,13 +120,13 @@ impl RegistryClient {
         options: ClientOptions,
     ) -> Result<Self, RegistryError> {
         let agents = {
-            let config = |proxy: Option<Proxy>, tls| {
+            let config = |proxy: Option<Proxy>, dial: Option<Duration>, tls| {
                 let builder = Agent::config_builder()
                     .http_status_as_error(false)
                     .max_redirects(0)
                     .max_redirects_will_error(false)
                     .timeout_resolve(Some(Duration::from_secs(30)))
-                    .timeout_connect(Some(Duration::from_secs(30)))
+                    .timeout_connect(Some(dial.unwrap_or(Duration::from_secs(30))))
                     .timeout_recv_response(Some(options.stall.max(Duration::from_secs(1)) * 2))
                     .timeout_per_read(Some(options.stall))
                     .timeout_per_write(Some(options.stall))
@@ -138,8 +138,9 @@ impl RegistryClient {
             };
             let proxy = if is_loopback(host.address()) { None } else { Proxy::try_from_env() };
             let roots = tls::system_roots()?;
-            let others = tls::checked(roots.clone(), None)?;
-            (config(proxy, host.tls(roots, &options.certs)?), config(Proxy::try_from_env(), others))
+            let others = tls::checked(roots.clone(), Vec::new())?;
+            let dial = host.contact().dial_timeout;
+            (config(proxy, dial, host.tls(roots, &options.certs)?), config(Proxy::try_from_env(), None, others))
         };
         let watch = Watch::new([agents.0.clone(), agents.1.clone()], &options.interrupted);
         Ok(Self {

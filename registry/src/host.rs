@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use ureq::http::Uri;
@@ -84,8 +85,10 @@ pub struct RegistryHost {
 pub(crate) struct Contact {
     /// Files with authorities beside those of the system.
     pub(crate) authorities: Vec<PathBuf>,
-    /// Files with certificates that are shown, and with their keys. The first one counts.
+    /// Files with certificates that can be shown, and with their keys.
     pub(crate) clients: Vec<(PathBuf, PathBuf)>,
+    /// How long the host may take to accept a connection.
+    pub(crate) dial_timeout: Option<Duration>,
     /// Headers of each request.
     pub(crate) headers: Vec<(String, String)>,
     /// The path in the place of `/v2`.
@@ -214,7 +217,7 @@ impl RegistryHost {
     }
 
     /// How its certificate is checked: `CERTS/DOMAIN/*.crt` are authorities beside `roots`, `X.cert` with `X.key` is the
-    /// certificate that this client shows (moby v20.10.24 `registry/registry.go`: `ReadCertsDirectory`).
+    /// certificate that this client can show (moby v20.10.24 `registry/registry.go`: `ReadCertsDirectory`).
     ///
     /// # Errors
     /// [`RegistryError::File`], [`RegistryError::Config`] for files that are there and of no use.
@@ -223,7 +226,7 @@ impl RegistryHost {
         mut roots: Vec<CertificateDer<'static>>,
         certs: &Path,
     ) -> Result<TlsSettings, RegistryError> {
-        let mut own = None;
+        let mut own = Vec::new();
         let dir = certs.join(&self.domain);
         let failed = |source| RegistryError::File { path: dir.clone(), source };
         let names = match std::fs::read_dir(&dir) {
@@ -244,7 +247,11 @@ impl RegistryHost {
                     if !key.exists() {
                         return Err(RegistryError::Config { path, reason: missing.into() });
                     }
-                    own = Some(tls::ClientCertificate::read(&path, &key)?);
+                    own.push(tls::ClientCertificate::read(&path, &key)?);
+                }
+                Some("key") if !path.with_extension("cert").exists() => {
+                    let reason = "there is no certificate for this key, which must be in a file of the same name that ends in .cert";
+                    return Err(RegistryError::Config { path, reason: reason.into() });
                 }
                 _ => {}
             }
@@ -252,8 +259,8 @@ impl RegistryHost {
         for path in &self.contact.authorities {
             roots.extend(tls::certificates(path)?);
         }
-        if let Some((path, key)) = self.contact.clients.first() {
-            own = Some(tls::ClientCertificate::read(path, key)?);
+        for (path, key) in &self.contact.clients {
+            own.push(tls::ClientCertificate::read(path, key)?);
         }
         if self.insecure { tls::unchecked(own) } else { tls::checked(roots, own) }
     }
@@ -327,5 +334,8 @@ mod tests {
         assert!(said.contains("own.cert: there is no key for this certificate"), "{said}");
         std::fs::write(dir.join("own.key"), "nonsense").unwrap();
         assert!(matches!(host.tls(Vec::new(), certs.path()), Err(RegistryError::Config { .. })));
+        std::fs::remove_file(dir.join("own.cert")).unwrap();
+        let said = host.tls(Vec::new(), certs.path()).unwrap_err().to_string();
+        assert!(said.contains("own.key: there is no certificate for this key"), "{said}");
     }
 }

@@ -2,6 +2,7 @@
 //! `docs/hosts.md`, `core/remotes/docker/config/hosts.go`).
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -42,6 +43,8 @@ struct Settings {
     skip_verify: bool,
     #[serde(default)]
     override_path: bool,
+    #[serde(default)]
+    dial_timeout: String,
     #[serde(default)]
     header: Option<toml::map::Map<String, Value>>,
 }
@@ -122,7 +125,7 @@ fn serving(
     domain: &str,
     verify: bool,
 ) -> Result<ServingHost, String> {
-    let Settings { capabilities, ca, client, skip_verify, override_path, header } = settings;
+    let Settings { capabilities, ca, client, skip_verify, override_path, dial_timeout, header } = settings;
     let capabilities = capabilities.filter(|capabilities| !capabilities.is_empty());
     if let Some(unknown) =
         capabilities.iter().flatten().find(|name| !matches!(name.as_str(), "pull" | "resolve" | "push"))
@@ -138,6 +141,7 @@ fn serving(
     let contact = Contact {
         authorities: ca.into_vec().into_iter().map(|path| dir.join(path)).collect(),
         clients: client.into_vec().into_iter().map(|pair| pair_of(pair, dir)).collect::<Result<_, _>>()?,
+        dial_timeout: dial_timeout_of(&dial_timeout)?,
         headers,
         ..Contact::default()
     };
@@ -147,6 +151,16 @@ fn serving(
         None => RegistryHost::new(domain, verify).with(contact),
     };
     Ok(ServingHost { host, pull: can("pull"), resolve: can("resolve"), push: can("push") })
+}
+
+/// How long a host may take to accept a connection; without a text, and with none that is longer than zero, as long as any other.
+fn dial_timeout_of(text: &str) -> Result<Option<Duration>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let nanos = docker_format::until::duration(text)
+        .ok_or_else(|| format!("`dial_timeout`: {text:?} is no duration such as \"3s\" or \"500ms\""))?;
+    Ok(u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos))
 }
 
 /// A certificate and its key: in one file, or in two.
@@ -174,7 +188,7 @@ mod tests {
         let text = "server = \"https://registry-1.docker.io\"\n\
                     [host.\"https://public.test\"]\n capabilities = [\"pull\"]\n\
                     [host.\"http://mirror.test:5/prefix\"]\n skip_verify = true\n\
-                    [host.\"https://proxy.test/v2/hub\"]\n override_path = true\n ca = \"ca.crt\"\n\
+                    [host.\"https://proxy.test/v2/hub\"]\n override_path = true\n ca = \"ca.crt\"\n dial_timeout = \"1.5s\"\n\
                     client = [[\"/c.cert\", \"/c.key\"], [\"both.pem\"]]\n [host.\"https://proxy.test/v2/hub\".header]\n\
                     x-a = \"1\"\n x-b = [\"2\", \"3\"]\n";
         let hosts = hosts(text).unwrap();
@@ -193,6 +207,8 @@ mod tests {
         assert_eq!(hosts.iter().map(|host| host.host.is_insecure()).collect::<Vec<_>>(), [false, true, false, false]);
         let contact = hosts[2].host.contact();
         assert_eq!(contact.authorities, [Path::new("/certs/docker.io/ca.crt")]);
+        let timeouts = hosts.iter().map(|host| host.host.contact().dial_timeout).collect::<Vec<_>>();
+        assert_eq!(timeouts, [None, None, Some(Duration::from_millis(1500)), None]);
         let both = PathBuf::from("/certs/docker.io/both.pem");
         assert_eq!(contact.clients, [("/c.cert".into(), "/c.key".into()), (both.clone(), both)]);
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -220,6 +236,8 @@ mod tests {
             "[host.\"https://a.test\"]\ncapabilities = [\"fly\"]",
             "[host.\"https://a.test\"]\nclient = [[\"a\", \"b\", \"c\"]]",
             "[host.\"https://a.test\"]\nskip_verify = \"yes\"",
+            "[host.\"https://a.test\"]\ndial_timeout = 3",
+            "[host.\"https://a.test\"]\ndial_timeout = \"3\"",
             "[host.\"https://a.test\"]\n[host.\"https://a.test\".header]\nx = 1",
         ] {
             assert!(hosts(bad).is_err(), "{bad}");

@@ -1,17 +1,23 @@
 //! Which hosts are believed to be who they say, and how they are spoken to.
 
+mod certificate;
+mod chain;
 mod connector;
+mod constraints;
+mod own;
 mod verifier;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ALL_VERSIONS, ClientConfig};
 
 pub(crate) use self::connector::TlsConnector;
+pub(crate) use self::own::ClientCertificate;
+use self::own::OwnCertificates;
 use self::verifier::{AnyCertificate, TrustedCertificates};
 use crate::error::RegistryError;
 
@@ -29,50 +35,32 @@ const MAX_PEM: u64 = 8 << 20;
 /// How the connections to a host are made.
 pub(crate) type TlsSettings = Arc<ClientConfig>;
 
-/// The certificate that this client shows, with its key.
-#[derive(Debug)]
-pub(crate) struct ClientCertificate {
-    path: PathBuf,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-}
-
-impl ClientCertificate {
-    /// Reads both from their files.
-    pub(crate) fn read(path: &Path, key: &Path) -> Result<Self, RegistryError> {
-        let parsed = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| of_no_use(key, &error))?;
-        Ok(Self { path: path.into(), chain: certificates(path)?, key: parsed })
-    }
-}
-
 /// The settings for a host that must show a good certificate. `roots` are those of authorities, or of hosts themselves.
 pub(crate) fn checked(
     roots: Vec<CertificateDer<'static>>,
-    own: Option<ClientCertificate>,
+    own: Vec<ClientCertificate>,
 ) -> Result<TlsSettings, RegistryError> {
-    settings(|algorithms| Arc::new(TrustedCertificates::new(roots, algorithms)), own)
+    settings(|algorithms| Arc::new(TrustedCertificates::new(&roots, algorithms)), own)
 }
 
 /// The settings for a host that need not prove who it is.
-pub(crate) fn unchecked(own: Option<ClientCertificate>) -> Result<TlsSettings, RegistryError> {
+pub(crate) fn unchecked(own: Vec<ClientCertificate>) -> Result<TlsSettings, RegistryError> {
     settings(|algorithms| Arc::new(AnyCertificate::new(algorithms)), own)
 }
 
 fn settings(
     verifier: impl FnOnce(rustls::crypto::WebPkiSupportedAlgorithms) -> Arc<dyn ServerCertVerifier>,
-    own: Option<ClientCertificate>,
+    own: Vec<ClientCertificate>,
 ) -> Result<TlsSettings, RegistryError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
+    let own = OwnCertificates::new(own, &provider)?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(ALL_VERSIONS)
         .expect("ring has ciphers for each version")
         .dangerous()
         .with_custom_certificate_verifier(verifier(algorithms));
-    Ok(Arc::new(match own {
-        None => builder.with_no_client_auth(),
-        Some(own) => builder.with_client_auth_cert(own.chain, own.key).map_err(|error| of_no_use(&own.path, &error))?,
-    }))
+    Ok(Arc::new(builder.with_client_cert_resolver(Arc::new(own))))
 }
 
 /// The authorities that this system trusts.

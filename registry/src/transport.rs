@@ -1,5 +1,6 @@
 //! Why no answer came, in the words of Go's `net` and `crypto` packages, which dockerd prints.
 
+use rustls::AlertDescription;
 use ureq::http::{Method, Uri};
 
 use crate::error::RegistryError;
@@ -86,17 +87,35 @@ fn of_tls(method: &'static str, url: &str, error: &rustls::Error, host: &str) ->
             "x509: certificate specifies an incompatible key usage".into()
         }
         rustls::Error::InvalidMessage(_) => "http: server gave HTTP response to HTTPS client".into(),
-        // Such as `CaUsedAsEndEntity`: an authority's own certificate as that of a host.
-        rustls::Error::InvalidCertificate(Bad::Other(why)) => format!("x509: certificate cannot be used: {why}"),
+        rustls::Error::InvalidCertificate(Bad::Other(why)) => format!("x509: {why}"),
         error if matches!(error, rustls::Error::InvalidCertificate(_)) => format!("x509: {error}"),
         error => {
-            return RegistryError::Transport {
-                method,
-                url: url.to_owned(),
-                reason: error.to_string(),
-                transient: false,
+            let reason = match error {
+                rustls::Error::AlertReceived(alert) => format!("remote error: tls: {}", alert_in_words(*alert)),
+                error => error.to_string(),
             };
+            return RegistryError::Transport { method, url: url.to_owned(), reason, transient: false };
         }
     };
     RegistryError::Untrusted { method, url: url.to_owned(), reason, is_plain }
+}
+
+/// What a host says before it hangs up, in the words of Go's `crypto/tls` (`alert.go`).
+fn alert_in_words(alert: AlertDescription) -> String {
+    let words = match alert {
+        AlertDescription::HandshakeFailure => "handshake failure",
+        AlertDescription::BadCertificate => "bad certificate",
+        AlertDescription::UnsupportedCertificate => "unsupported certificate",
+        AlertDescription::CertificateRevoked => "revoked certificate",
+        AlertDescription::CertificateExpired => "expired certificate",
+        AlertDescription::CertificateUnknown => "unknown certificate",
+        AlertDescription::UnknownCA => "unknown certificate authority",
+        AlertDescription::AccessDenied => "access denied",
+        AlertDescription::ProtocolVersion => "protocol version not supported",
+        AlertDescription::InternalError => "internal error",
+        AlertDescription::UnrecognisedName => "unrecognized name",
+        AlertDescription::CertificateRequired => "certificate required",
+        other => return format!("{other:?}"),
+    };
+    words.to_owned()
 }

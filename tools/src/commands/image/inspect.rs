@@ -9,7 +9,7 @@ use snapshot::view::{Needs, View};
 
 use super::{document, no_such_image, remote};
 use crate::commands::layerfs::NAME;
-use crate::exit::UsageError;
+use crate::exit::{UsageError, is_interrupted};
 use crate::registries::RegistryFlags;
 use crate::{damage, output};
 use docker_format::inspect;
@@ -60,6 +60,7 @@ fn show(args: &Args, found: impl Iterator<Item = anyhow::Result<Value>>) -> anyh
     for found in found {
         match found {
             Ok(document) => documents.push(document),
+            Err(error) if is_interrupted(&error) => return Err(error),
             Err(error) => errors.push(crate::hints::with_hint(&error)),
         }
     }

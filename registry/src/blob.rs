@@ -131,7 +131,7 @@ impl<'b> Relayed<'b> {
 
 impl Content for Relayed<'_> {
     fn open(&self, from: u64) -> io::Result<Box<dyn Read + '_>> {
-        let arriving = Arriving { relayed: self, at: from, coming: None, ranges: true };
+        let arriving = Arriving { relayed: self, at: from, coming: None, ranges: true, brought: 0 };
         // What begins in the middle was proven before, or is proven by who receives it.
         if from > 0 {
             return Ok(Box::new(arriving));
@@ -150,31 +150,42 @@ struct Arriving<'r> {
     at: u64,
     coming: Option<Coming>,
     ranges: bool,
+    /// Bytes that have come over this connection.
+    brought: u64,
 }
 
 impl Arriving<'_> {
-    /// Reads some bytes, over a new connection if there is none.
+    /// Reads some bytes, over a new connection if there is none, and with the last ones the end of what is sent: what sends more than
+    /// the blob is an error, however the bytes fall into reads.
     fn attempt(&mut self, output: &mut [u8]) -> Result<usize, RegistryError> {
         let blob = &self.relayed.blob;
         let mut coming = match self.coming.take() {
             Some(coming) => coming,
             None => blob.ask(self.at, None, &mut self.ranges)?,
         };
-        loop {
-            let most = usize::try_from(coming.skip).unwrap_or(usize::MAX).min(output.len());
-            let part = if coming.skip > 0 { &mut output[..most] } else { &mut *output };
-            let read = coming.body.read(part).map_err(|error| broken("Get", &coming.url, &error))?;
+        let left = blob.size - self.at;
+        let space = output.len();
+        let most = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).min(space);
+        let (left, mut read) = (most(left), 0);
+        while read == 0 {
+            let wanted = if coming.skip > 0 { most(coming.skip) } else { left };
+            read = coming.body.read(&mut output[..wanted]).map_err(|error| broken("Get", &coming.url, &error))?;
             if read == 0 {
                 let reason = "unexpected EOF".to_owned();
                 return Err(RegistryError::Transport { method: "Get", url: coming.url, reason, transient: true });
             }
             if coming.skip > 0 {
                 coming.skip -= read as u64;
-                continue;
+                read = 0;
             }
-            self.coming = Some(coming);
-            return Ok(read);
         }
+        if self.at + (read as u64) < blob.size {
+            self.coming = Some(coming);
+        } else if matches!(coming.body.read(&mut [0]), Ok(1..)) {
+            // A connection that breaks here has brought all there is.
+            return Err(blob.wrong_size(blob.size + 1));
+        }
+        Ok(read)
     }
 }
 
@@ -187,15 +198,14 @@ impl Read for Arriving<'_> {
         let mut backoff = Backoff::new(client.options().first_pause, ATTEMPTS);
         loop {
             let error = match self.attempt(output) {
-                Ok(read) if self.at + read as u64 > size => {
-                    return Err(self.relayed.failed(self.relayed.blob.wrong_size(self.at + read as u64)));
-                }
                 Ok(read) => {
                     self.at += read as u64;
+                    self.brought += read as u64;
                     return Ok(read);
                 }
                 Err(error) => error,
             };
+            backoff.has_brought(std::mem::take(&mut self.brought));
             let Some(time) = backoff.next(&error) else {
                 return Err(self.relayed.failed(self.relayed.blob.stuck(self.at, backoff.attempts, error)));
             };

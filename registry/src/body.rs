@@ -20,14 +20,14 @@ pub(crate) enum Sent<'b> {
         /// The bytes.
         bytes: &'b [u8],
     },
-    /// The rest of something larger.
-    Rest {
+    /// A part of something larger, or its rest.
+    Part {
         /// All of it.
         content: &'b dyn Content,
         /// The first byte that is sent.
         from: u64,
-        /// How much there is in all.
-        size: u64,
+        /// The byte before which it ends.
+        to: u64,
         /// Is told how far it was read, and returns whether to go on.
         advance: &'b (dyn Fn(u64) -> bool + Sync),
     },
@@ -39,7 +39,7 @@ impl Sent<'_> {
             Self::Nothing => None,
             Self::Form(_) => Some("application/x-www-form-urlencoded"),
             Self::Bytes { media_type, .. } => Some(media_type),
-            Self::Rest { .. } => Some("application/octet-stream"),
+            Self::Part { .. } => Some("application/octet-stream"),
         }
     }
 }

@@ -423,10 +423,10 @@ impl RegistryClient {
             Sent::Nothing => agent.run(request.body(()).map_err(|error| not_one(&error))?),
             Sent::Form(text) => agent.run(request.body(text).map_err(|error| not_one(&error))?),
             Sent::Bytes { bytes, .. } => agent.run(request.body(bytes).map_err(|error| not_one(&error))?),
-            Sent::Rest { content, from, size, advance } => {
+            Sent::Part { content, from, to, advance } => {
                 let source = content.open(from).map_err(|error| broken("Get", url, &error))?;
-                let mut reader = Told { source, at: from, advance };
-                let request = request.header("content-length", (size - from).to_string());
+                let mut reader = Told { source: Box::new(source.take(to - from)), at: from, advance };
+                let request = request.header("content-length", (to - from).to_string());
                 agent.run(request.body(SendBody::from_reader(&mut reader)).map_err(|error| not_one(&error))?)
             }
         };

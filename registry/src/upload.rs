@@ -27,6 +27,10 @@ pub(crate) enum Begun {
 /// connection breaks, and then its digest by `PUT`. A smaller one takes a single request.
 const LARGE: u64 = 4 << 20;
 
+/// After a break, so many bytes are sent at once: some registries keep nothing of a request that they have not answered, so that
+/// the next break loses no more than these.
+const PIECE: u64 = 16 << 20;
+
 /// A blob on its way.
 #[derive(Debug)]
 struct Upload {
@@ -128,8 +132,7 @@ impl Repository<'_> {
             delivery.advance(bytes);
             !delivery.is_stopped()
         };
-        let first_pause = self.client.options().first_pause;
-        let mut backoff = Backoff::new(first_pause, ATTEMPTS);
+        let mut backoff = Backoff::new(self.client.options().first_pause, ATTEMPTS);
         let mut upload = None;
         loop {
             let before = upload.as_ref().map_or(0, |upload: &Upload| upload.there);
@@ -146,9 +149,7 @@ impl Repository<'_> {
             if let Some(fault) = content.fault() {
                 return Err(fault);
             }
-            if upload.as_ref().is_some_and(|upload| upload.there > before) {
-                backoff = Backoff::new(first_pause, ATTEMPTS);
-            }
+            backoff.has_brought(upload.as_ref().map_or(0, |upload| upload.there.saturating_sub(before)));
             let Some(time) = backoff.next(&error) else { return Err(error) };
             delivery.retry(time, &error);
             pause(time, || delivery.is_stopped())?;
@@ -160,8 +161,9 @@ impl Repository<'_> {
     }
 
     /// Begins to send a blob, or finds out how much of it the registry has after the connection broke. An upload that the
-    /// registry does not know any more, or cannot go on with, begins anew (docker-registry goes on only after requests that
-    /// it has answered). `None` is left if the blob is there already.
+    /// registry does not know any more, or cannot go on with, begins anew. So it is with docker-registry 2.8 after a request that
+    /// broke: it keeps the bytes that came of it, and then refuses the upload, since they are more than its own signed note of
+    /// the last answer (`_state`) says, which no request can renew. `None` is left if the blob is there already.
     fn go_on(&self, upload: &mut Option<Upload>, size: u64) -> Result<(), RegistryError> {
         if let Some(begun) = upload.as_mut().filter(|begun| !begun.whole) {
             match self.client.once_at(&Method::GET, &begun.url, self.scope, &[], Sent::Nothing) {
@@ -192,23 +194,25 @@ impl Repository<'_> {
         advance: &(dyn Fn(u64) -> bool + Sync),
     ) -> Result<(), RegistryError> {
         if upload.whole {
-            return self.put(&upload.url, digest, Sent::Rest { content, from: 0, size, advance });
+            return self.put(&upload.url, digest, Sent::Part { content, from: 0, to: size, advance });
         }
         while upload.there < size {
             let from = upload.there;
-            // docker sends the first bytes without a range.
-            let headers: &[_] = if from == 0 { &[] } else { &[("content-range", format!("{from}-{}", size - 1))] };
-            let sent = Sent::Rest { content, from, size, advance };
+            let to = if upload.resumed { size.min(from + PIECE) } else { size };
+            // docker sends all bytes at once, without a range.
+            let headers: &[_] =
+                if to - from == size { &[] } else { &[("content-range", format!("{from}-{}", to - 1))] };
+            let sent = Sent::Part { content, from, to, advance };
             let answer = match self.client.once_at(&Method::PATCH, &upload.url, self.scope, headers, sent) {
                 Err(error) if from == 0 && is_unsupported(&error) => {
                     upload.whole = true;
-                    return self.put(&upload.url, digest, Sent::Rest { content, from: 0, size, advance });
+                    return self.put(&upload.url, digest, Sent::Part { content, from: 0, to: size, advance });
                 }
                 answer => answer?,
             };
-            let there = taken(&answer).unwrap_or(size);
-            if there <= from || there > size {
-                let reason = format!("the registry has {there} bytes after it was sent those from {from} to {size}");
+            let there = taken(&answer).unwrap_or(to);
+            if there <= from || there > to {
+                let reason = format!("the registry has {there} bytes after it was sent those from {from} to {to}");
                 return Err(RegistryError::Document { url: answer.url, reason });
             }
             upload.url = next_address(&answer, &upload.url);

@@ -13,17 +13,30 @@ const LONGEST: Duration = Duration::from_secs(15);
 /// The longest pause that a registry may ask for.
 pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(120);
 
+/// Bytes of one attempt after whose end the next one need not wait: a server that brings so many is not overloaded, and only the
+/// connection is gone.
+const MANY: u64 = 1 << 20;
+
 /// Attempts that brought nothing, and the pauses between them: each twice as long as the one before, less a random part.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     first: Duration,
     most: u32,
     pub(crate) attempts: u32,
+    at_once: bool,
 }
 
 impl Backoff {
     pub(crate) fn new(first: Duration, most: u32) -> Self {
-        Self { first, most, attempts: 0 }
+        Self { first, most, attempts: 0, at_once: false }
+    }
+
+    /// The last attempt has brought some bytes: those before it do not count any more.
+    pub(crate) fn has_brought(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.attempts = 0;
+            self.at_once = bytes >= MANY;
+        }
     }
 
     /// How long to wait after `error` before the next attempt; `None` if there is none.
@@ -37,7 +50,11 @@ impl Backoff {
         {
             return (*asked <= LONGEST_ASKED).then_some(*asked);
         }
+        let at_once = std::mem::take(&mut self.at_once) && matches!(error, RegistryError::Transport { .. });
         error.is_transient().then(|| {
+            if at_once {
+                return Duration::ZERO;
+            }
             let whole = self.first.saturating_mul(1 << (self.attempts - 1).min(16)).min(LONGEST);
             whole - whole.mul_f64(random() / 2.0)
         })
@@ -81,6 +98,19 @@ mod tests {
             assert!(pause <= Duration::from_millis(whole) && pause >= Duration::from_millis(whole / 2), "{pause:?}");
         }
         assert_eq!(backoff.next(&lost()), None);
+    }
+
+    #[test]
+    fn after_many_bytes_the_next_attempt_comes_at_once() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), 3);
+        backoff.has_brought(MANY);
+        assert_eq!(backoff.next(&lost()), Some(Duration::ZERO));
+        assert!(backoff.next(&lost()).unwrap() >= Duration::from_millis(50));
+        assert_eq!(backoff.next(&lost()), None);
+        for _ in 0..9 {
+            backoff.has_brought(MANY - 1);
+            assert!(backoff.next(&lost()).unwrap() >= Duration::from_millis(50));
+        }
     }
 
     #[test]

@@ -170,7 +170,7 @@ fn root_signal_while_a_registry_is_silent() {
             let child = run::start(command, input);
             asked.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{when:?}, {arguments:?}: nothing is asked for"));
             let signalled = Instant::now();
-            let signal = if (number + phase) % 2 == 0 { Signal::INT } else { Signal::TERM };
+            let signal = if (number + phase).is_multiple_of(2) { Signal::INT } else { Signal::TERM };
             kill_process(Pid::from_child(&child), signal).unwrap();
             let ran = run::finish(child, started);
             let took = signalled.elapsed();

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use layerfs::Digest;
 use serde_json::{Value, json};
+use testkit::Random;
 use testkit::fault_registry::{Asked, FaultRegistry, Reply, Served, Then};
 use testkit::image::pack;
 use testkit::registry::{Registry, layerfs_anonymous};
@@ -183,4 +184,109 @@ fn root_registry_copy_goes_on_after_cuts_and_refuses_wrong_bytes() {
             assert!(served.blobs.keys().all(|digest| digests.contains(digest)));
         }
     }
+}
+
+/// Bytes that come after the last one of a blob are noticed, whether they come with it or later.
+#[test]
+fn root_registry_copy_refuses_more_bytes_than_the_blob_has() {
+    if !testkit::tier("root", testkit::is_root(), "run as root") {
+        return;
+    }
+    let plain = synthetic::layers(1 << 20, 10);
+    let served = Served::new(&plain.into_iter().map(|plain| (plain.clone(), pack("gzip", &plain))).collect::<Vec<_>>());
+    let dir = testkit::scratch();
+    let layer = served.layers[0].clone();
+    for then in [Then::End, Then::Endless] {
+        let (target, kept) = taker();
+        let source = {
+            let (served, layer) = (served.clone(), layer.clone());
+            FaultRegistry::start(move |asked: &Asked| {
+                let mut reply = served.answer(asked);
+                if asked.blob() == Some(&layer) {
+                    reply.length = false;
+                    reply = reply.then(then);
+                    if then == Then::End {
+                        reply.body.push(0);
+                    }
+                }
+                reply
+            })
+        };
+        let said =
+            copy(dir.path(), &["-q", &format!("{}/t/image:1", source.host), &format!("{}/t/image:1", target.host)]);
+        let expected = format!("the manifest says {}", served.blobs[&layer].len());
+        testkit::assert_none("message", &said.complaints(&[&layer, &source.host, &expected]));
+        assert!(kept.lock().unwrap().keys().all(|path| !path.contains("/manifests/")), "{then:?}");
+        let asked = source.asked();
+        assert_eq!(asked.iter().filter(|asked| asked.blob() == Some(&layer)).count(), 1, "{then:?}: asked once");
+    }
+}
+
+/// A registry that keeps nothing of a request that breaks: after the first break no more than 16 MiB are lost at once, and what it has
+/// answered is not sent again.
+#[test]
+fn root_registry_copy_loses_little_where_a_registry_keeps_whole_requests() {
+    const SIZE: usize = 40 << 20;
+    const PIECE: usize = 16 << 20;
+    if !testkit::tier("root", testkit::is_root(), "run as root") {
+        return;
+    }
+    let dir = testkit::scratch();
+    let source = dir.path().join("source");
+    let mut random = Random::new(3);
+    let blob: Vec<u8> = (0..SIZE / 8).flat_map(|_| random.below(u64::MAX).to_le_bytes()).collect();
+    let put = |bytes: &[u8]| {
+        let digest = Digest::hash(bytes);
+        std::fs::create_dir_all(source.join("blobs/sha256")).unwrap();
+        std::fs::write(source.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+        json!({"mediaType": LAYER, "size": bytes.len(), "digest": digest.to_string()})
+    };
+    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": put(b"{}"), "layers": [put(&blob)]});
+    let mut top = put(&serde_json::to_vec(&manifest).unwrap());
+    top["mediaType"] = MANIFEST.into();
+    std::fs::write(source.join("index.json"), json!({"schemaVersion": 2, "manifests": [top]}).to_string()).unwrap();
+    let (arrived, breaks) = (Arc::new(Mutex::new(Vec::<u8>::new())), Mutex::new(0));
+    let registry = {
+        let arrived = Arc::clone(&arrived);
+        FaultRegistry::start_hanging_up(
+            move |asked| {
+                let length: u64 = asked.headers.get("content-length")?.parse().ok()?;
+                if asked.method != "PATCH" {
+                    return None;
+                }
+                let mut count = breaks.lock().unwrap();
+                *count += 1;
+                // The first request, and the second one that brings a piece.
+                matches!(*count, 1 | 3).then_some(length - 1)
+            },
+            move |asked| {
+                let mut arrived = arrived.lock().unwrap();
+                let range = |length: usize| format!("0-{}", length.saturating_sub(1));
+                match asked.method.as_str() {
+                    "HEAD" => Reply::new(404, b""),
+                    "POST" => Reply::new(202, b"").with("Location", "/v2/t/image/blobs/uploads/1"),
+                    "GET" => Reply::new(204, b"").with("Range", &range(arrived.len())),
+                    "PATCH" => {
+                        let whole = asked.headers["content-length"].parse() == Ok(asked.body.len());
+                        let begins = format!("{}-", arrived.len());
+                        let fits = asked.headers.get("content-range").is_none_or(|range| range.starts_with(&begins));
+                        if !fits {
+                            return Reply::new(416, b"").with("Range", &range(arrived.len()));
+                        }
+                        if whole {
+                            arrived.extend(&asked.body);
+                        }
+                        Reply::new(202, b"").with("Range", &range(arrived.len()))
+                    }
+                    _ => Reply::new(201, b""),
+                }
+            },
+        )
+    };
+    let name = format!("{}/t/image:1", registry.host);
+    drop(copy(dir.path(), &["-q", &format!("oci:{}", source.display()), &name]).ok());
+    assert!(*arrived.lock().unwrap() == blob, "the blob did not arrive as it is");
+    let asked = registry.asked();
+    let sent: Vec<usize> = asked.iter().filter(|asked| asked.method == "PATCH").map(|asked| asked.body.len()).collect();
+    assert_eq!(sent, [SIZE - 1, PIECE, PIECE - 1, PIECE, SIZE - 2 * PIECE]);
 }

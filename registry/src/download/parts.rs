@@ -172,8 +172,7 @@ impl Parts {
     /// Brings a part, in several attempts if need be.
     fn part(self: &Arc<Self>, from: u64, to: u64, is_first: bool) -> Result<(), RegistryError> {
         let blob = self.transfer.blob();
-        let first_pause = blob.client.options().first_pause;
-        let mut backoff = Backoff::new(first_pause, ATTEMPTS);
+        let mut backoff = Backoff::new(blob.client.options().first_pause, ATTEMPTS);
         let mut kept = Kept { at: from, bytes: Vec::new() };
         while kept.end() < to {
             let (before, mut ranges) = (kept.end(), true);
@@ -183,9 +182,7 @@ impl Parts {
             }
             let Err(error) = asked.and_then(|coming| self.take(coming, &mut kept, to, is_first)) else { continue };
             let at = kept.end();
-            if at > before {
-                backoff = Backoff::new(first_pause, ATTEMPTS);
-            }
+            backoff.has_brought(at - before);
             let Some(time) = backoff.next(&error) else { return Err(blob.stuck(at, backoff.attempts, error)) };
             self.check(&lock(&self.state))?;
             self.transfer.tell_retry(at, time, &error);

@@ -197,9 +197,7 @@ impl Transfer {
                 Err(error) => error,
             };
             let at = lock(&self.progress).there;
-            if at > before {
-                backoff = Backoff::new(options.first_pause, ATTEMPTS);
-            }
+            backoff.has_brought(at.saturating_sub(before));
             let Some(time) = backoff.next(&error) else {
                 return Err(blob.stuck(at, backoff.attempts, error));
             };

@@ -63,4 +63,5 @@ pub use exec::Running;
 pub use helper::enter;
 pub use lifecycle::Store;
 pub use names::find;
+pub use namespace::own_mounts;
 pub use reading::{LogReader, LogRecord, MAX_RECORD, Next};

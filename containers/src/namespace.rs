@@ -7,7 +7,10 @@ use nix::sched::{CloneFlags, unshare};
 
 /// Gives this thread a mount namespace of its own: what it mounts from here on is seen by nobody else, and is gone with the
 /// thread, or with the process that has only this one.
-pub(crate) fn own_mounts() -> nix::Result<()> {
+///
+/// # Errors
+/// Of the system.
+pub fn own_mounts() -> nix::Result<()> {
     thread_local!(static DONE: Cell<bool> = const { Cell::new(false) });
     if DONE.get() {
         return Ok(());

@@ -40,6 +40,7 @@ pub mod mend;
 pub mod migrate;
 pub mod output;
 pub mod pipe;
+pub mod rescue;
 pub mod save;
 pub mod source;
 pub mod tree;

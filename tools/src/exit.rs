@@ -6,6 +6,7 @@ use images::copy::CopyError;
 use images::export::ExportError;
 use images::load::ImportError;
 use images::migrate::MigrateError;
+use images::rescue::RescueError;
 use images::save::SaveError;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use registry::RegistryError;
@@ -29,6 +30,14 @@ pub(crate) fn is_interrupted(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(ImportError::Interrupted))
         || matches!(error.downcast_ref(), Some(SaveError::Interrupted))
         || matches!(error.downcast_ref(), Some(MigrateError::Save(SaveError::Interrupted)))
+        || matches!(
+            error.downcast_ref(),
+            Some(
+                RescueError::Save(SaveError::Interrupted)
+                    | RescueError::Import(ImportError::Interrupted)
+                    | RescueError::Export(ExportError::Interrupted)
+            )
+        )
         || matches!(error.downcast_ref(), Some(ExportError::Interrupted))
         || matches!(error.downcast_ref(), Some(CopyError::Interrupted))
         || matches!(

@@ -10,6 +10,7 @@ use images::export::ExportError;
 use images::load::{EndsInside, ImportError};
 use images::mend::OpenError;
 use images::migrate::MigrateError;
+use images::rescue::RescueError;
 use images::save::{SaveError, SelectError};
 use images::source::{ArchiveError, NameError, SelectionError};
 use images::tree::TreeError;
@@ -90,6 +91,13 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         _ => None,
     };
     let open = || match cause.downcast_ref()? {
+    let rescue = || match cause.downcast_ref()? {
+        RescueError::Store(store) => of_store(store),
+        RescueError::Save(save) => of_save(save),
+        RescueError::Import(import) => of_import(import),
+        RescueError::Tree(tree) => of_tree(tree),
+        _ => None,
+    };
         OpenError::Archive(archive) => of_archive(archive),
         OpenError::Decompress { .. } => Some(NOT_WHOLE.into()),
         _ => None,
@@ -167,6 +175,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .or_else(repair)
         .or_else(migrate)
         .or_else(open)
+        .or_else(rescue)
         .or_else(container)
         .or_else(build)
         .or_else(copy)

@@ -5,65 +5,17 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
+use testkit::thin_store::{STORES, ThinStore as Store, members};
 use testkit::{quiet, saved};
 
 /// `/etc/motd` of one of the images.
 const MOTD: &str = "layerfs test image";
-
-const STORES: [&str; 2] = ["ext4", "xfs"];
-
-/// A store, unpacked: its root, and what docker said of it.
-struct Store {
-    /// One test at a time: each looks at the loop devices that are left.
-    _turn: MutexGuard<'static, ()>,
-    dir: tempfile::TempDir,
-    root: PathBuf,
-    said: PathBuf,
-}
-
-impl Store {
-    fn unpack(name: &str) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = testkit::scratch_for(256 << 20);
-        let archive = testkit::testdata(&format!("devicemapper/{name}.tar.xz"));
-        let unpacked = Command::new("tar").arg("-xJSf").arg(archive).arg("-C").arg(dir.path()).status().unwrap();
-        assert!(unpacked.success());
-        let (root, said) = (dir.path().join("docker"), dir.path().join("docker/oracle"));
-        // Beside the root, so that it is no part of it.
-        let aside = dir.path().join("oracle");
-        std::fs::rename(said, &aside).unwrap();
-        Self { _turn: turn, dir, root, said: aside }
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn said(&self, name: &str) -> String {
-        std::fs::read_to_string(self.said.join(name)).unwrap()
-    }
-
-    fn pool(&self, part: &str) -> PathBuf {
-        self.root.join("devicemapper/devicemapper").join(part)
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> Output {
-        Command::new(testkit::program(program)).arg("--root").arg(&self.root).args(arguments).output().unwrap()
-    }
-
-    fn ok(&self, arguments: &[&str]) -> String {
-        testkit::succeeded("layerfs", self.run("layerfs", arguments))
-    }
-}
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -73,31 +25,6 @@ fn sorted(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     lines.sort_unstable();
     lines
-}
-
-/// The members of a tar: name, what tar says of it, and its content.
-fn members(tar: &Path) -> Vec<(String, String, Vec<u8>)> {
-    let mut archive = tar::Archive::new(File::open(tar).unwrap());
-    let entries = archive.entries().unwrap().map(|entry| {
-        let mut entry = entry.unwrap();
-        let header = entry.header();
-        let told = format!(
-            "{:?} {:o} {}:{} {} {:?}",
-            header.entry_type(),
-            header.mode().unwrap() & 0o7777,
-            header.uid().unwrap(),
-            header.gid().unwrap(),
-            header.mtime().unwrap(),
-            entry.link_name().unwrap()
-        );
-        let name = entry.path().unwrap().display().to_string();
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).unwrap();
-        (name, told, content)
-    });
-    let mut members: Vec<_> = entries.collect();
-    members.sort();
-    members
 }
 
 /// Loop devices that show a file which has been deleted: what reading a layer would leave.

@@ -89,7 +89,7 @@ pub enum SaveError {
 
 impl SaveError {
     /// Makes a failed system call on the output into an error.
-    pub(super) fn output<E: Into<io::Error>>(path: &Path, call: &'static str) -> impl FnOnce(E) -> Self + use<E> {
+    pub(crate) fn output<E: Into<io::Error>>(path: &Path, call: &'static str) -> impl FnOnce(E) -> Self + use<E> {
         let failed = OutputError::output(path, call);
         move |source| Self::Output(failed(source))
     }

@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use layerfs::compress::encode::Encoding;
-use layerfs::{DiffId, Digest};
+use layerfs::{DiffId, Digest, LayerFiles};
 use serde::Serialize;
 use snapshot::ids::ImageId;
 use snapshot::root::DataRoot;
@@ -53,6 +53,7 @@ pub use select::{
 };
 pub use sound::LostLayer;
 pub(crate) use stored::NAMES;
+pub(crate) use sound::{causes, is_of_layer};
 pub use stored::{BlobToSave, StoredImageToSave, StoredPlan, save_stored};
 
 use crate::load::{Announced, Observer};
@@ -270,6 +271,19 @@ pub fn layer_file(
     let (file, digest, size) = spool(stored, &writing)?;
     let diff_id = layer.diff_id;
     Ok((file, SavedLayer { diff_id, digest, size, media: options.encoding.into(), left_out: false }))
+}
+
+/// What the tar of a layer is put together from: its journal, and its files.
+pub(crate) fn parts_of(root: &DataRoot, layer: &LayerToSave) -> Result<(File, LayerFiles), SaveError> {
+    let layers = root.layers()?;
+    let Stored { journal, files, .. } = open_layer(root, record_of(layers.as_ref(), layer)?, layer)?;
+    Ok((journal, LayerFiles::new(files)))
+}
+
+/// What there is to say of the tar of a layer before it is put together.
+pub(crate) fn tar_of(root: &DataRoot, layer: &LayerToSave) -> Result<SavedLayer, SaveError> {
+    let layers = root.layers()?;
+    Ok(as_tar(layer, tar_length(record_of(layers.as_ref(), layer)?, layer)?))
 }
 
 fn spool(stored: Stored, writing: &Writing<'_>) -> Result<(File, Digest, u64), SaveError> {

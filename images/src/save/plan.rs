@@ -26,7 +26,7 @@ pub struct ImageToSave {
     pub needed: Vec<ChainId>,
     /// The image it was built from, if that is saved as well.
     #[serde(skip)]
-    pub(super) parent: Option<ImageId>,
+    pub(crate) parent: Option<ImageId>,
 }
 
 impl ImageToSave {

@@ -73,7 +73,7 @@ pub(super) fn divide(plan: &SavePlan, saved: &BTreeMap<DiffId, SavedLayer>) -> (
 }
 
 /// Whether an error is one of a layer, and not of the output or of this machine.
-fn is_of_layer(error: &SaveError) -> bool {
+pub(crate) fn is_of_layer(error: &SaveError) -> bool {
     match error {
         SaveError::Layer { .. } | SaveError::Missing { .. } | SaveError::Differs { .. } => true,
         // A layer of devicemapper is read from a temporary copy of its device, for which there may be no room.
@@ -86,7 +86,7 @@ fn is_of_layer(error: &SaveError) -> bool {
 }
 
 /// An error with its causes, in one line.
-fn causes(error: &SaveError) -> String {
+pub(crate) fn causes(error: &SaveError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

@@ -15,6 +15,8 @@ mod volumes;
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+
 use super::containerfile::{ConfigFile, HostConfig, HostConfigFile};
 use super::gojson;
 use crate::dir::Dir;
@@ -87,6 +89,25 @@ pub(crate) fn is_of_containerd(own: &Dir) -> bool {
 pub(crate) fn is_log(id: &ContainerId, name: &[u8]) -> bool {
     let json = name.strip_prefix(id.as_bytes()).is_some_and(|rest| rest.starts_with(b"-json.log"));
     json || name == b"local-logs" || name.starts_with(b"container-cached.log")
+}
+
+/// Copies the other files of a container's directory, its logs among them, into its directory in the data-root `to`.
+///
+/// # Errors
+/// [`StoreError`]
+pub fn copy_rest(own: &Dir, to: &Dir, id: &ContainerId) -> Result<(), StoreError> {
+    let Some(new) = open_own(to, id)? else { return Ok(()) };
+    for name in own.names()? {
+        let stat = own.stat(&name)?;
+        let is_file = stat.as_ref().is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        if !is_file || name == CONFIG || name == HOST_CONFIG || new.stat(&name)?.is_some() {
+            continue;
+        }
+        let (Some(mut file), Some(stat)) = (own.open_file(&name)?, stat) else { continue };
+        let mut copy = new.write_new(&name, b"", stat.st_mode & 0o777)?;
+        std::io::copy(&mut file, &mut copy).map_err(StoreError::io(new.join(&name), "copying"))?;
+    }
+    Ok(())
 }
 
 /// Bytes of the files that [`read`] reads.

@@ -12,6 +12,7 @@
 //! - [`run`], [`user`], [`mounts`], [`kill`]: our programs, as whom and where they run, and how they are stopped
 //! - [`littered`]: a store with litter of every kind, and what of it somebody needs; [`bolt`]: databases, made and changed
 //! - [`store`], [`root`], [`live`], [`saved`]: what is in a data-root, by its files or by a daemon's word
+//! - [`thin_store`]: stores of devicemapper that dockerd has written
 //! - [`quiet`], [`TreeState`], [`listing()`]: what has changed
 //! - [`cachegrind`]: how much work something is
 //! - [`cases`], [`tree`]: the layer cases, and a full walk of a tree
@@ -50,6 +51,7 @@ mod scratch;
 pub mod store;
 pub mod synthetic;
 pub mod tarfile;
+pub mod thin_store;
 mod tier;
 pub mod tree;
 mod tree_state;

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
 use images::export::export_to_file;
 use images::output::NewFile;
-use images::save::{SaveDestination, SaveForm, SaveOptions, SavePlan, SaveReport, save, select_all};
+use images::rescue::{RescueOptions, rescue_container, rescue_images};
+use images::save::{SaveDestination, SaveError, SaveForm, SaveOptions, SavePlan, SaveReport, save, select_all};
 use layerfs::compress::encode::Encoding;
 use serde::Serialize;
 use snapshot::catalog::Container;
@@ -20,21 +22,31 @@ use crate::commands::container::content::layers_of;
 use crate::commands::container::document::document;
 use crate::commands::image::save::{report_left_out, report_lost};
 use crate::commands::layerfs::NAME;
+use crate::exit::UsageError;
 use crate::progress::Progress;
-use crate::{output, signals};
+use crate::{output, rootless, signals};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The new directory
     #[arg(value_name = "DIR")]
-    to: PathBuf,
+    dir: PathBuf,
+
+    /// What DIR becomes: an OCI layout with docker's manifest, and the files of containers beside it; or a data-root, with the
+    /// containers as containers
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Form::Layout)]
+    to: Form,
 
     #[command(flatten)]
     place: Place,
 
-    /// Compress layers of images: none, gzip[=LEVEL] or zstd[=LEVEL]; dockerd loads zstd from version 23 on
-    #[arg(long, value_name = "CODEC", default_value = "none")]
-    compress: Encoding,
+    /// Compress layers of images: none, gzip[=LEVEL] or zstd[=LEVEL]; dockerd loads zstd from version 23 on [default: none]
+    #[arg(long, value_name = "CODEC")]
+    compress: Option<Encoding>,
+
+    /// With --to overlay2, do not wait until the data is on the disk
+    #[arg(long)]
+    no_sync: bool,
 
     /// Report as JSON
     #[arg(long)]
@@ -43,6 +55,13 @@ pub(crate) struct Args {
     /// Do not show progress
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// What is made of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    Layout,
+    Overlay2,
 }
 
 /// What was rescued.
@@ -66,6 +85,16 @@ struct RescuedContainer {
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     let interrupted = signals::interrupted()?;
+    if args.to == Form::Overlay2 {
+        if args.compress.is_some() {
+            return Err(UsageError("--compress is for layers in a layout: --to overlay2 unpacks them".into()).into());
+        }
+        rootless::check(&args.dir, "")?;
+        // Before any directory is opened. Whoever may not do this may not mount either, and then making a container says so.
+        let _ = containers::own_mounts();
+    } else if args.no_sync {
+        return Err(UsageError("--no-sync goes with --to overlay2: for a layout nothing is waited for".into()).into());
+    }
     let root = DataRoot::find(root, driver)?;
     root.expect_storage_driver()?;
     let view = View::read_root(root, Needs::RECORDS)?;
@@ -75,34 +104,41 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         };
         mapper.read_from(InactivePool::open(metadata, data)?);
     }
-    let shown = || args.to.display().to_string();
-    std::fs::create_dir(&args.to).with_context(shown)?;
+    let view = Arc::new(view);
+    let shown = || args.dir.display().to_string();
+    std::fs::create_dir(&args.dir).with_context(shown)?;
     let progress = Progress::new(NAME, args.quiet);
+    let rescue = RescueOptions {
+        threads: std::thread::available_parallelism().map_or(1, Into::into),
+        sync: !args.no_sync,
+        interrupted: &interrupted,
+        observer: &progress,
+    };
 
     let selection = select_all(view.catalog());
     let mut complete = report_left_out(&view, &selection);
     let plan = SavePlan::new(view.catalog(), &selection, &std::collections::BTreeSet::new());
-    let options = SaveOptions {
-        form: SaveForm::Docker,
-        encoding: args.compress,
-        threads: std::thread::available_parallelism().map_or(1, Into::into),
-        skip_damaged: true,
-        interrupted: &interrupted,
-        observer: &progress,
+    let images = match args.to {
+        Form::Layout => save_images(args, &view, &plan, &rescue)?,
+        Form::Overlay2 => rescue_images(&view, &plan, &args.dir, &rescue)?,
     };
-    let images = save(view.root(), &plan, SaveDestination::Directory(args.to.join("images")), &options)?;
     complete &= report_lost(&images);
 
-    let dir = args.to.join("containers");
-    std::fs::create_dir(&dir).with_context(shown)?;
+    let dir = args.dir.join("containers");
+    if args.to == Form::Layout {
+        std::fs::create_dir(&dir).with_context(shown)?;
+    }
     let mut containers = Vec::new();
     for container in view.catalog().containers() {
-        let rescued = rescue_container(&view, container, &dir, &interrupted, &progress);
+        let rescued = match args.to {
+            Form::Layout => save_container(&view, container, &dir, &interrupted, &progress).map(Some),
+            Form::Overlay2 => rescue_container(&view, container, &args.dir, &rescue).map(|()| None).map_err(Into::into),
+        };
         if interrupted.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
         let (file, lost) = match rescued {
-            Ok(file) => (Some(file), None),
+            Ok(file) => (file, None),
             Err(error) => (None, Some(format!("{error:#}"))),
         };
         if let Some(why) = &lost {
@@ -117,11 +153,28 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         output::json(&report)?;
     } else {
         let images = output::counted(report.images.images.len() as u64, "image");
-        let whole = report.containers.iter().filter(|container| container.file.is_some()).count();
+        let whole = report.containers.iter().filter(|container| container.lost.is_none()).count();
         let containers = output::counted(whole as u64, "container");
-        output::say(&format!("{}: {images} in images, {containers} in containers", args.to.display()))?;
+        let dir = args.dir.display();
+        output::say(&match args.to {
+            Form::Layout => format!("{dir}: {images} in images, {containers} in containers"),
+            Form::Overlay2 => format!("{dir}: a data-root of overlay2 with {images} and {containers}"),
+        })?;
     }
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the images of `plan` that can be read as a layout.
+fn save_images(args: &Args, view: &View, plan: &SavePlan, rescue: &RescueOptions<'_>) -> Result<SaveReport, SaveError> {
+    let options = SaveOptions {
+        form: SaveForm::Docker,
+        encoding: args.compress.unwrap_or(Encoding::None),
+        threads: rescue.threads,
+        skip_damaged: true,
+        interrupted: rescue.interrupted,
+        observer: rescue.observer,
+    };
+    save(view.root(), plan, SaveDestination::Directory(args.dir.join("images")), &options)
 }
 
 fn called(container: &Container) -> &str {
@@ -129,7 +182,7 @@ fn called(container: &Container) -> &str {
 }
 
 /// Writes the files of a container as a tar, and beside it what `inspect` says of it.
-fn rescue_container(
+fn save_container(
     view: &View,
     container: &Container,
     dir: &Path,

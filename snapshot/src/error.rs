@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
+use crate::driver::PoolTrouble;
 use crate::root::Refusal;
 
 /// A store that cannot be read or written.
@@ -49,6 +50,14 @@ pub enum StoreError {
         /// What is wrong with it.
         #[source]
         source: dm::PoolError,
+    },
+    /// A thin pool cannot be worked with.
+    #[error("{}: {trouble}", .path.display())]
+    ThinPool {
+        /// The directory of the storage driver, or the pool's metadata.
+        path: PathBuf,
+        /// Why.
+        trouble: PoolTrouble,
     },
     /// The kernel's device mapper refuses.
     #[error(transparent)]

@@ -20,6 +20,7 @@ use layerfs::delete::Obstacle;
 use registry::RegistryError;
 use runtime::RuntimeError;
 use snapshot::StoreError;
+use snapshot::driver::PoolTrouble;
 use snapshot::repair::RepairError;
 use snapshot::root::Refusal;
 use snapshot::schema::config::InvalidConfig;
@@ -90,7 +91,6 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         MigrateError::Select(SelectError::Damaged { .. }) => Some(REPAIR.into()),
         _ => None,
     };
-    let open = || match cause.downcast_ref()? {
     let rescue = || match cause.downcast_ref()? {
         RescueError::Store(store) => of_store(store),
         RescueError::Save(save) => of_save(save),
@@ -98,6 +98,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         RescueError::Tree(tree) => of_tree(tree),
         _ => None,
     };
+    let open = || match cause.downcast_ref()? {
         OpenError::Archive(archive) => of_archive(archive),
         OpenError::Decompress { .. } => Some(NOT_WHOLE.into()),
         _ => None,
@@ -174,8 +175,8 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .or_else(registry)
         .or_else(repair)
         .or_else(migrate)
-        .or_else(open)
         .or_else(rescue)
+        .or_else(open)
         .or_else(container)
         .or_else(build)
         .or_else(copy)
@@ -316,6 +317,7 @@ fn of_store(error: &StoreError) -> Option<String> {
         StoreError::Refused { refusal: Refusal::ContainerdHolds { .. }, .. } => {
             Some("while its daemon runs, `docker load` adds images to it; an empty data-root takes them here".into())
         }
+        StoreError::ThinPool { trouble, .. } => of_pool(trouble),
         StoreError::Undeletable(error) => match error.obstacle {
             Some(Obstacle::Immutable) => Some("`chattr -i` takes that attribute away".into()),
             Some(Obstacle::AppendOnly) => Some("`chattr -a` takes that attribute away".into()),
@@ -331,6 +333,30 @@ fn of_store(error: &StoreError) -> Option<String> {
         StoreError::SeveralDrivers { .. } => Some("--storage-driver chooses one".into()),
         StoreError::Invalid { .. } | StoreError::Database { .. } => Some(REPAIR.into()),
         StoreError::Io { path, source, .. } => of_symlink(path, source).or_else(|| of_io(source)),
+        _ => None,
+    }
+}
+
+fn of_pool(trouble: &PoolTrouble) -> Option<String> {
+    match trouble {
+        PoolTrouble::Full { .. } => Some(
+            "remove what is not needed, or make it larger, also while it is in use: `layerfs system pool grow --data-size SIZE`, or \
+             `lvextend` where LVM has made it"
+                .into(),
+        ),
+        PoolTrouble::ReadOnly { metadata, .. } if metadata.free() == 0 => {
+            Some("stop what uses it; `layerfs system pool grow --metadata-size SIZE` then makes room".into())
+        }
+        PoolTrouble::Failed => Some(
+            "stop what uses it, so that the kernel lets it go, and try again; if its metadata was full, `layerfs system pool \
+             grow --metadata-size SIZE` makes room first"
+                .into(),
+        ),
+        PoolTrouble::NeedsCheck | PoolTrouble::ReadOnly { .. } => Some(
+            "stop what uses it; `thin_check --clear-needs-check-flag METADATA` checks it, and lets it be written again".into(),
+        ),
+        PoolTrouble::BlockSize { .. } => Some("leave dm.blocksize out".into()),
+        PoolTrouble::Short { .. } => Some("`layerfs system rescue DIR` copies what can still be read".into()),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! `--storage-opt`: what dockerd's flag of that name says of a pool of devicemapper.
 
 use docker_format::size::ram_in_bytes;
-use snapshot::driver::{PoolFileSystem, PoolOptions};
+use snapshot::driver::{LvmOptions, PoolFileSystem, PoolOptions};
 
 use crate::exit::UsageError;
 
@@ -35,6 +35,7 @@ pub(crate) fn choose(options: &[String]) -> Result<(), UsageError> {
 fn parse(options: &[String]) -> Result<PoolOptions, String> {
     let mut pool = PoolOptions::default();
     let (mut data, mut metadata) = (None, None);
+    let mut lvm = LvmOptions::default();
     for option in options {
         let (key, value) =
             option.split_once('=').ok_or_else(|| format!("Unable to parse key/value option: {option}"))?;
@@ -47,6 +48,14 @@ fn parse(options: &[String]) -> Result<PoolOptions, String> {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
             "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
             _ => Err(format!("{key}: invalid syntax: '{value}'")),
+        };
+        let percent = || {
+            let number: u64 = value
+                .strip_suffix('%')
+                .unwrap_or(value)
+                .parse()
+                .map_err(|error| format!("could not parse `{key}={value}`: {error}"))?;
+            if number >= 100 { Err(format!("{key} must be greater than 0 and less than 100")) } else { Ok(number) }
         };
         match key.as_str() {
             "dm.basesize" => pool.base_size = Some(size()?),
@@ -94,9 +103,12 @@ fn parse(options: &[String]) -> Result<PoolOptions, String> {
             // in use is not deleted.
             "dm.use_deferred_removal" | "dm.use_deferred_deletion" | "dm.override_udev_sync_check" => drop(truth()?),
             "dm.libdm_log_level" => drop(value.parse::<u8>().map_err(|error| format!("{key}: {error}: '{value}'"))?),
-            key if key.starts_with("dm.directlvm_") || key.starts_with("dm.thinp_") => {
-                return Err(format!("{key}: LVM is not set up here; make a thin pool and name it with dm.thinpooldev"));
-            }
+            "dm.directlvm_device" => lvm.device = value.into(),
+            "dm.directlvm_device_force" => lvm.force = truth()?,
+            "dm.thinp_percent" => lvm.data_percent = percent()?,
+            "dm.thinp_metapercent" => lvm.metadata_percent = percent()?,
+            "dm.thinp_autoextend_percent" => lvm.extend_percent = percent()?,
+            "dm.thinp_autoextend_threshold" => lvm.extend_threshold = percent()?,
             key => return Err(format!("devmapper: Unknown option {key}")),
         }
     }
@@ -105,10 +117,34 @@ fn parse(options: &[String]) -> Result<PoolOptions, String> {
         (None, None) => None,
         _ => return Err("dm.datadev and dm.metadatadev name the two parts of one pool: give both".into()),
     };
+    pool.lvm = checked_lvm(lvm)?;
+    if pool.lvm.is_some() && pool.thin_pool.is_some() {
+        return Err("cannot setup direct-lvm when `dm.thinpooldev` is also specified".into());
+    }
+    if pool.lvm.is_some() && pool.devices.is_some() {
+        return Err("dm.directlvm_device has a pool made by LVM, and dm.datadev names the parts of another one".into());
+    }
     if pool.thin_pool.is_some() && pool.devices.is_some() {
         return Err("dm.thinpooldev names a pool, and dm.datadev the parts of another one".into());
     }
     Ok(pool)
+}
+
+/// dockerd's checks of the options for LVM (`device_setup.go: validateLVMConfig`).
+fn checked_lvm(lvm: LvmOptions) -> Result<Option<LvmOptions>, String> {
+    if (LvmOptions { force: false, ..lvm.clone() }) == LvmOptions::default() {
+        return Ok(None);
+    }
+    if lvm.device.as_os_str().is_empty() {
+        return Err("must provide device path in `dm.directlvm_device` in order to configure direct-lvm".into());
+    }
+    if (lvm.data_percent == 0) != (lvm.metadata_percent == 0) {
+        return Err("must set both `dm.thinp_percent` and `dm.thinp_metapercent` if either is specified".into());
+    }
+    if lvm.data_percent + lvm.metadata_percent > 100 {
+        return Err("combined `dm.thinp_percent` and `dm.thinp_metapercent` must not be greater than 100".into());
+    }
+    Ok(Some(lvm))
 }
 
 #[cfg(test)]
@@ -153,14 +189,44 @@ mod tests {
         ] {
             assert_eq!(parsed(&[option]), Err(said.to_owned()));
         }
-        for option in [
-            "dm.blocksize=100",
-            "dm.blkdiscard=maybe",
-            "dm.basesize=x",
-            "dm.datadev=/dev/vdb",
-            "dm.directlvm_device=/dev/vdb",
-        ] {
+        for option in
+            ["dm.blocksize=100", "dm.blkdiscard=maybe", "dm.basesize=x", "dm.datadev=/dev/vdb", "dm.thinp_percent=x"]
+        {
             assert!(parsed(&[option]).is_err(), "{option}");
+        }
+    }
+
+    #[test]
+    fn options_for_lvm_are_dockers() {
+        let device = "dm.directlvm_device=/dev/vdb";
+        let given = [device, "dm.directlvm_device_force=1", "dm.thinp_percent=90%", "dm.thinp_metapercent=2"];
+        let lvm = LvmOptions {
+            device: "/dev/vdb".into(),
+            force: true,
+            data_percent: 90,
+            metadata_percent: 2,
+            ..LvmOptions::default()
+        };
+        assert_eq!(parsed(&given).unwrap().lvm, Some(lvm));
+        assert_eq!(parsed(&["dm.directlvm_device_force=true"]).unwrap().lvm, None);
+        // What dockerd 20.10.24 says of them.
+        for (options, said) in [
+            (
+                &["dm.thinp_autoextend_percent=10"][..],
+                "must provide device path in `dm.directlvm_device` in order to configure direct-lvm",
+            ),
+            (
+                &[device, "dm.thinp_percent=90"],
+                "must set both `dm.thinp_percent` and `dm.thinp_metapercent` if either is specified",
+            ),
+            (
+                &[device, "dm.thinp_percent=90", "dm.thinp_metapercent=11"],
+                "combined `dm.thinp_percent` and `dm.thinp_metapercent` must not be greater than 100",
+            ),
+            (&[device, "dm.thinp_percent=100"], "dm.thinp_percent must be greater than 0 and less than 100"),
+            (&[device, "dm.thinpooldev=pool"], "cannot setup direct-lvm when `dm.thinpooldev` is also specified"),
+        ] {
+            assert_eq!(parsed(options), Err(said.to_owned()));
         }
     }
 }

@@ -238,10 +238,22 @@ fn root_damage_is_named() {
     .unwrap();
     let said = complaints(&store);
     let leaked = format!(
-        "layerfs: device {}: no file names it: nothing can use it, and nothing will remove it\n",
+        "layerfs: device {}: no file names it, so nothing can use it; `layerfs system trim` deletes it\n",
         fresh["device"]
     );
     assert_eq!(said, format!("{leaked}layerfs: device 77: a file names it, but the pool does not have it\n"));
+    let check = store.run("layerfs", &["system", "check", "--json"]);
+    let check: Value = serde_json::from_slice(&check.stdout).unwrap();
+    let found: Vec<String> = check["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["code"].as_str().unwrap().starts_with("device-"))
+        .map(|finding| format!("{} {} {}", finding["severity"], finding["code"], finding["subject"]["id"]))
+        .collect();
+    let expected =
+        [r#""damage" "device-missing" "77""#.to_owned(), format!(r#""note" "device-unnamed" "{}""#, fresh["device"])];
+    assert_eq!(found, expected, "{check}");
     let owner = store.ok(&["system", "owner", &lost]);
     assert!(owner.contains("orphan"), "{owner}");
     std::fs::remove_file(files.join(&lost)).unwrap();

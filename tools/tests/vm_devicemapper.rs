@@ -6,8 +6,12 @@
 
 #[path = "vmsupport/cuts.rs"]
 mod cuts;
+#[path = "vmsupport/faults.rs"]
+mod faults;
 #[path = "vmsupport/figures.rs"]
 mod figures;
+#[path = "vmsupport/lvm.rs"]
+mod lvm;
 #[path = "vmsupport/pools.rs"]
 mod pools;
 
@@ -47,12 +51,14 @@ fn vm_dockerd_uses_our_store_and_we_use_its() {
 fn vm_pools_are_set_up_trimmed_and_made_larger() {
     let Some(_turn) = testkit::vm::vm() else { return };
     let Some(_docker) = testkit::docker() else { return };
-    let programs = [&DOCKER[..], &["mkfs.ext4", "blkid", "setpriv", "thin_check", "dmsetup"]].concat();
-    let mut machine = testkit::vm::Machine::new(2304, 8, &programs).program(&testkit::program("layerfs"));
+    let is_full = testkit::full_sweep();
+    let more: &[&str] = if is_full { &lvm::PROGRAMS } else { &[] };
+    let programs = [&DOCKER[..], more, &["mkfs.ext4", "blkid", "setpriv", "thin_check", "dmsetup"]].concat();
+    let mut machine = testkit::vm::Machine::new(2304, 8, &programs).program(&testkit::program("layerfs")).empty_disk(3);
     for name in ARCHIVES {
         machine = machine.file(&testkit::golden(name), &format!("/t/{name}"));
     }
-    let (filter, least) = if testkit::full_sweep() { ("pools::", 5) } else { ("pools::within_", 3) };
+    let (filter, least) = if is_full { ("pools:: faults:: lvm::", 12) } else { ("pools::within_", 3) };
     machine.run_tests(filter, true, least, Duration::from_secs(1200));
 }
 

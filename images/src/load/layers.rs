@@ -15,6 +15,7 @@ use super::schedule::{Content, LayerTarget, Work, unpack_all, unpack_ordered};
 use super::stream::Arrivals;
 use super::write_back::WriteBack;
 use crate::source::{ArchiveError, Blob, ImageSource, LayerBytes};
+use snapshot::StoreError;
 use snapshot::driver::Driver;
 use snapshot::edit::{Slot, Transaction};
 
@@ -156,7 +157,14 @@ fn unpack_fresh(
         Ok(LayerTarget { target, journal: Some(journal) })
     };
     let write_back = WriteBack::begin(transaction.root().driver().home(), request.options.sync)?;
-    let unpacked = unpack_ordered(works, transaction.root().driver().order(), request, &place)?;
+    let driver = transaction.root().driver();
+    let unpacked = unpack_ordered(works, driver.order(), request, &place).map_err(|error| match error {
+        // The kernel only says that an input or output has failed.
+        ImportError::Layer { .. } | ImportError::Store(StoreError::Io { .. } | StoreError::Mapper(_)) => {
+            driver.trouble().map_or(error, ImportError::Store)
+        }
+        other => other,
+    })?;
     drop(write_back);
     let stage = |((at, slot), unpacked): ((usize, Slot), Unpacked)| {
         (at, Staged { missing: plan.missing[at].clone(), slot, unpacked })

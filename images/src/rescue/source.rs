@@ -103,11 +103,8 @@ impl StoredLayer {
 
     fn begin(&self) -> Result<io::PipeReader, SaveError> {
         let (journal, files) = parts_of(self.from.root(), &self.layer)?;
-        let failed = SaveError::output(&std::env::temp_dir(), "making a pipe, with a thread that writes to it, for");
-        let (reader, writer) = match io::pipe() {
-            Ok(pipe) => pipe,
-            Err(error) => return Err(failed(error)),
-        };
+        let failed = || SaveError::output(&std::env::temp_dir(), "making a pipe, with a thread that writes to it, for");
+        let (reader, writer) = io::pipe().map_err(failed())?;
         let (failure, diff_id) = (Arc::clone(&self.failure), self.layer.diff_id);
         let write = move || {
             let mut out = BufWriter::with_capacity(PIECE, &writer);
@@ -121,7 +118,7 @@ impl StoredLayer {
             drop(out);
             drop(writer);
         };
-        std::thread::Builder::new().spawn(write).map_err(failed)?;
+        std::thread::Builder::new().spawn(write).map_err(failed())?;
         Ok(reader)
     }
 }

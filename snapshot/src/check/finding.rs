@@ -63,6 +63,10 @@ pub enum Place {
     Record(String),
     /// A lease of containerd's, by its id.
     Lease(String),
+    /// The thin pool of devicemapper.
+    Pool,
+    /// A device of the thin pool, by its number.
+    Device(u64),
     /// Some other file, by its path.
     File(PathBuf),
 }
@@ -84,6 +88,8 @@ impl Place {
             Self::Link(name) => ("link", Some(name.clone())),
             Self::Record(name) => ("record", Some(name.clone())),
             Self::Lease(id) => ("lease", Some(id.clone())),
+            Self::Pool => ("pool", None),
+            Self::Device(id) => ("device", Some(id.to_string())),
             Self::File(path) => ("file", Some(path.display().to_string())),
         }
     }
@@ -207,6 +213,29 @@ pub enum Cause {
     Leftover(LeftoverKind),
     /// A cache entry of `distribution` that cannot be decoded.
     Distribution,
+    /// The metadata of the thin pool is damaged.
+    PoolUnreadable {
+        /// Where, and what is lost with it.
+        reason: String,
+    },
+    /// The kernel wants the thin pool checked before it takes changes.
+    PoolNeedsCheck,
+    /// The thin pool does not have a device that a file names.
+    DeviceMissing,
+    /// A part of the blocks of a device is lost.
+    DeviceDamaged {
+        /// What is wrong in the metadata.
+        reason: String,
+    },
+    /// Several files name one device: what is written to one layer changes the other.
+    DeviceShared {
+        /// The names of the files.
+        names: Vec<String>,
+    },
+    /// No file names a device of the thin pool.
+    DeviceUnnamed,
+    /// A change of a device was begun and not finished.
+    DeviceChangeOpen,
     /// The thing could not be checked.
     Unknown {
         /// Why.
@@ -323,6 +352,13 @@ impl Cause {
             Self::Leftover(LeftoverKind::Removal) => "removal-unfinished",
             Self::Leftover(LeftoverKind::TemporaryFile) => "temporary-file",
             Self::Distribution => "distribution-invalid",
+            Self::PoolUnreadable { .. } => "pool-unreadable",
+            Self::PoolNeedsCheck => "pool-needs-check",
+            Self::DeviceMissing => "device-missing",
+            Self::DeviceDamaged { .. } => "device-damaged",
+            Self::DeviceShared { .. } => "device-shared",
+            Self::DeviceUnnamed => "device-unnamed",
+            Self::DeviceChangeOpen => "device-change-unfinished",
             Self::Unknown { .. } => "not-checked",
         }
     }
@@ -395,6 +431,17 @@ impl fmt::Display for Cause {
             Self::StaleLink => f.write_str("it leads nowhere"),
             Self::Leftover(kind) => write!(f, "{kind}, left by a crash"),
             Self::Distribution => f.write_str("it cannot be decoded; dockerd passes over it"),
+            Self::PoolUnreadable { reason } => f.write_str(reason),
+            Self::PoolNeedsCheck => {
+                f.write_str("the kernel takes no changes before `thin_check --clear-needs-check-flag` has checked it")
+            }
+            Self::DeviceMissing => f.write_str("a file names it, but the pool does not have it"),
+            Self::DeviceDamaged { reason } => write!(f, "some of its blocks are lost: {reason}"),
+            Self::DeviceShared { names } => write!(f, "several files name it: {}", names.join(", ")),
+            Self::DeviceUnnamed => f.write_str("no file names it, so nothing can use it"),
+            Self::DeviceChangeOpen => {
+                f.write_str("its making or its removal was not finished: the next command that writes does that")
+            }
             Self::Unknown { reason } => f.write_str(reason),
         }
     }

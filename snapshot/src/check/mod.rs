@@ -11,6 +11,7 @@
 //! | containers, mounts, writable layers, volumes | `containers.rs` |
 //! | containerd's store: names, blobs, snapshots | `containerd.rs` |
 //! | what keeps them: labels, leases, numbers | `stored.rs` |
+//! | devicemapper's pool, compared with the files of its devices | `pool.rs` |
 //! | files of layers, compared with journals and diff ids | `contents.rs`, by [`contents()`] |
 //! | what nobody needs, what a crash has left, caches | `rest.rs` |
 //!
@@ -25,6 +26,7 @@ mod findings;
 mod images;
 mod layers;
 mod mounted_on;
+mod pool;
 mod repair;
 mod rest;
 mod standing;
@@ -88,6 +90,7 @@ pub fn records(view: &View) -> Result<CheckReport, StoreError> {
         containerd::check_containers(&mut findings);
     }
     containers::check(&mut findings)?;
+    pool::check(&mut findings);
     rest::check(&mut findings)?;
     view.root.dir.check_shortage()?;
     let mut report = CheckReport { findings: findings.all() };

@@ -125,6 +125,8 @@ pub enum Repair {
     },
     /// Collect garbage, which removes what nobody needs: the work of [`crate::gc`] and not of a repair.
     Collect,
+    /// Give back what the thin pool does not use: devices that nobody names among it.
+    TrimPool,
     /// Have the daemon remove the build cache, whose records nobody else writes.
     PruneBuildCache,
     /// Move the directory of the build cache away. dockerd does not start on a database that it cannot open, and begins
@@ -156,6 +158,7 @@ impl Repair {
             Self::RestoreMount { .. } => "restore-mount",
             Self::FinishRemoval { .. } => "finish-removal",
             Self::Collect => "collect",
+            Self::TrimPool => "trim-pool",
             Self::PruneBuildCache => "prune-build-cache",
             Self::MoveBuildCache => "move-build-cache",
         }
@@ -200,6 +203,7 @@ impl fmt::Display for Repair {
             Self::RestoreMount { mount_id, .. } => write!(f, "write its mount anew, with {mount_id}"),
             Self::FinishRemoval { .. } => f.write_str("finish the removal"),
             Self::Collect => f.write_str("collect garbage"),
+            Self::TrimPool => f.write_str("delete it from the pool"),
             Self::PruneBuildCache => f.write_str("have dockerd remove the build cache"),
             Self::MoveBuildCache => f.write_str("move the build cache away, so that dockerd begins a new one"),
         }

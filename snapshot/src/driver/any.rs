@@ -139,6 +139,14 @@ impl Driver for AnyDriver {
         self.driver().room()
     }
 
+    fn get_ready(&self) -> Result<(), StoreError> {
+        self.driver().get_ready()
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        self.driver().trouble()
+    }
+
     fn remove(&self, dead: &Dead<CacheId>, deletion: &Deletion) -> Result<(), StoreError> {
         self.driver().remove(dead, deletion)
     }

@@ -29,7 +29,9 @@ pub use any::{AnyDriver, xattr_namespace};
 pub use choice::WRITABLE;
 pub(crate) use choice::{DEFAULT, FOUND_BY_HOME, HOME_NAMES, NEVER_FOUND, OLD_REPOSITORIES};
 pub use damage::{LayerDamage, LayerPart};
-pub use devicemapper::{DataFile, DeviceMapper, Grown, InactivePool, PoolFileSystem, PoolOptions, Trimmed};
+pub use devicemapper::{
+    DataFile, DeviceMapper, Grown, InactivePool, LvmOptions, PoolFileSystem, PoolOptions, PoolTrouble, Trimmed,
+};
 pub use entries::{EntryKind, HomeEntries, HomeEntry, Parents, UnknownParents};
 pub(crate) use home_layout::HOME_MARKS;
 pub use home_layout::HomeLayout;
@@ -111,6 +113,19 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError::Io`]
     fn room(&self) -> Result<Room, StoreError>;
+
+    /// Gets ready to remove layers. A driver that cannot remove any says so here, before anything is changed.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn get_ready(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// What keeps layers from being written, if the driver knows more of it than the call that has failed.
+    fn trouble(&self) -> Option<StoreError> {
+        None
+    }
 
     /// Whether a short name leads to no existing layer; a name that does not exist counts as such. A driver without
     /// short names has no stale ones.

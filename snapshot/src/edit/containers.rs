@@ -132,6 +132,9 @@ impl Transaction {
     /// Removes the containers and volumes that a record names.
     pub(super) fn remove(&mut self, record: Record) -> Result<(), StoreError> {
         self.root.check_again()?;
+        if !record.removed_containers.is_empty() {
+            self.root.driver.get_ready()?;
+        }
         let mut stored = Stored::new();
         let tmp = self.root.layers.tmp()?;
         let announced = stored

@@ -229,6 +229,9 @@ impl Transaction {
         let references = References::load(&self.root.images_dir)?;
         let (mut record, after) = self.plan(&edits, &layers, &references)?;
         let (kept, refused) = self.plan_removals(&edits, &mut record)?;
+        if !record.removed_layers.is_empty() {
+            self.root.driver.get_ready()?;
+        }
         if let Some(quarantine) = &self.quarantine {
             let gone = record.names.iter().filter(|(_, image)| image.is_none());
             let gone = gone.filter_map(|(name, _)| Some((name.familiar(), references.get(name)?)));

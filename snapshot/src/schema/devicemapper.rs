@@ -75,6 +75,14 @@ go_file! {
     pub struct SetupFile {
         /// The block device that it gave LVM; empty if it gave none.
         pub device: String = "Device",
+        /// Percent of the volume group for data, as all of these 0 for the default.
+        pub data_percent: u64 = "ThinpPercent",
+        /// Percent of the volume group for metadata.
+        pub metadata_percent: u64 = "ThinpMetaPercent",
+        /// By how many percent the pool grows.
+        pub extend_percent: u64 = "AutoExtendPercent",
+        /// Percent in use at which it grows.
+        pub extend_threshold: u64 = "AutoExtendThreshold",
     }
 }
 
@@ -142,6 +150,8 @@ mod tests {
         assert_eq!(encode(&DeviceFile::decode(device).unwrap()), device);
         let transaction = br#"{"open_transaction_id":1,"device_hash":"","device_id":1}"#;
         assert_eq!(encode(&gojson::from_slice::<TransactionFile>(transaction).unwrap()), transaction);
+        let setup = br#"{"Device":"/dev/vdd","ThinpPercent":0,"ThinpMetaPercent":0,"AutoExtendPercent":0,"AutoExtendThreshold":0}"#;
+        assert_eq!(encode(&gojson::from_slice::<SetupFile>(setup).unwrap()), setup);
         let set = br#"{"next_device_id":10,"BaseDeviceUUID":"40419af9-","BaseDeviceFilesystem":"xfs"}"#;
         assert_eq!(encode(&gojson::from_slice::<DeviceSetFile>(set).unwrap()), set);
     }

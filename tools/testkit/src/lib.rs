@@ -5,7 +5,7 @@
 //!
 //! - [`tier()`], [`is_root`], [`docker`]: whether a test can run on this machine
 //! - [`engines::engines`]: newer versions of Docker that are unpacked beside the system's
-//! - [`vm`]: a virtual machine whose kernel has the device mapper
+//! - [`vm`]: a virtual machine whose kernel has the device mapper; [`write_log`]: what a power cut could leave of its disk
 //! - [`dockerd::Dockerd`]: a daemon on a data-root of the test's own; [`zoo`]: a store with one of everything
 //! - [`archive`], [`image`], [`platforms`], [`synthetic`], [`tarfile`]: archives to import; [`bad`], [`cut`]: such as
 //!   must be refused
@@ -57,6 +57,7 @@ pub mod tree;
 mod tree_state;
 pub mod user;
 pub mod vm;
+pub mod write_log;
 pub mod zoo;
 mod zoo_archive;
 mod zoo_home;

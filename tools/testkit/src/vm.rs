@@ -5,6 +5,7 @@
 //!   kernel and modules   target/vm/kernel, by `tools/vm-kernel.sh`
 //!   memory               a root file system with programs of this machine, and the test itself at /t/test
 //!   /dev/vda             an ext4 file system, mounted at /d
+//!   /dev/vdb             an empty disk, if the test wants one
 //!   serial line          what the command prints, then its exit status
 //! ```
 //!
@@ -21,9 +22,16 @@ use std::time::{Duration, Instant};
 
 use crate::initramfs::Initramfs;
 use crate::tier::{Turn, tier};
+use crate::write_log::WriteLog;
 
 /// A file that only the machine has.
 const MARK: &str = "/etc/layerfs-vm";
+
+/// The file of the second disk, beside that of the first.
+const SECOND_DISK: &str = "disk2";
+
+/// The log of what is written to it, if there is to be one.
+const LOG: &str = "writes";
 
 /// What the kernel counts processor time in, in a second: `USER_HZ`.
 const TICKS: u64 = 100;
@@ -167,6 +175,22 @@ impl Machine {
         self
     }
 
+    /// Adds an empty disk of so many GiB, `/dev/vdb`.
+    #[must_use]
+    pub fn empty_disk(self, size: u64) -> Self {
+        File::create_new(self.dir.path().join(SECOND_DISK)).unwrap().set_len(size << 30).unwrap();
+        self
+    }
+
+    /// Adds an empty disk of so many bytes, `/dev/vdb`, and keeps a [log](crate::write_log) of what is written to it.
+    #[must_use]
+    pub fn logged_disk(self, size: u64) -> Self {
+        for (name, size) in [(SECOND_DISK, size), (LOG, 0)] {
+            File::create_new(self.dir.path().join(name)).unwrap().set_len(size).unwrap();
+        }
+        self
+    }
+
     /// Adds a file at a path of the machine.
     #[must_use]
     pub fn file(mut self, from: &Path, to: &str) -> Self {
@@ -177,8 +201,25 @@ impl Machine {
     /// Runs the tests of this executable whose names contain `filter`, one after the other. Fails as they do, or if there are
     /// fewer than `least` of them, or if the machine is [given up](Machine). With `ignored` only those that are marked so.
     pub fn run_tests(self, filter: &str, ignored: bool, least: usize, limit: Duration) -> String {
+        self.run_tests_and_keep(filter, ignored, least, limit).0
+    }
+
+    /// Runs one test that is marked as ignored. Returns what was printed, and the log of the [second disk](Self::logged_disk).
+    pub fn run_logged(self, filter: &str, limit: Duration) -> (String, WriteLog) {
+        let (output, dir) = self.run_tests_and_keep(filter, true, 1, limit);
+        (output, WriteLog::read(&dir.path().join(LOG)))
+    }
+
+    fn run_tests_and_keep(
+        self,
+        filter: &str,
+        ignored: bool,
+        least: usize,
+        limit: Duration,
+    ) -> (String, tempfile::TempDir) {
         let ignored = if ignored { "--ignored" } else { "" };
-        let ran = self.run(&format!("RUST_BACKTRACE=1 /t/test {ignored} --test-threads=1 --nocapture {filter}"), limit);
+        let command = format!("RUST_BACKTRACE=1 /t/test {ignored} --test-threads=1 --nocapture {filter}");
+        let (ran, dir) = self.run(&command, limit);
         let passed = ran.output.lines().find_map(|line| line.strip_prefix("test result: ok. "));
         let passed = passed.and_then(|line| line.split(' ').next()).and_then(|count| count.parse().ok()).unwrap_or(0);
         assert!(
@@ -187,14 +228,14 @@ impl Machine {
             ran.status,
             ran.output
         );
-        ran.output
+        (ran.output, dir)
     }
 
     /// Runs a shell's command, and ends the machine when it has ended or is given up.
-    fn run(mut self, command: &str, limit: Duration) -> Ran {
+    fn run(mut self, command: &str, limit: Duration) -> (Ran, tempfile::TempDir) {
         self.files.file(Path::new("/t/command"), 0o755, format!("{command}\n").as_bytes());
         self.files.finish();
-        start(self.dir.path(), self.memory, "", limit, None)
+        (start(self.dir.path(), self.memory, "", limit, None), self.dir)
     }
 
     /// The machine, to be started several times with one disk. Each start runs the test of this executable whose name contains
@@ -234,11 +275,22 @@ impl ReadyMachine {
 /// Starts a machine whose disk and memory are in `dir`.
 fn start(dir: &Path, memory: u32, arguments: &str, limit: Duration, cut: Option<(&str, Duration)>) -> Ran {
     let [serial, log] = ["serial", "log"].map(|name| dir.join(name));
-    let disk = format!("if=virtio,format=raw,cache=unsafe,discard=unmap,file={}", dir.join("disk").display());
+    let disk = |name| format!("if=virtio,format=raw,cache=unsafe,discard=unmap,file={}", dir.join(name).display());
     let kernel = kernel_dir().join("boot").join(format!("vmlinuz-{}", release().unwrap()));
     let mut qemu = Command::new(QEMU);
     qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-nodefaults", "-display", "none", "-no-reboot"]);
-    qemu.args(["-monitor", "none", "-m", &memory.to_string(), "-drive", &disk, "-kernel"]).arg(kernel);
+    qemu.args(["-monitor", "none", "-m", &memory.to_string(), "-drive", &disk("disk"), "-kernel"]).arg(kernel);
+    if dir.join(LOG).exists() {
+        for (name, file) in [("second", SECOND_DISK), ("log", LOG)] {
+            let node = format!("driver=file,node-name={name},cache.no-flush=on,filename={}", dir.join(file).display());
+            qemu.args(["-blockdev", &node]);
+        }
+        qemu.args(["-blockdev", "driver=blklogwrites,node-name=logged,file=second,log=log"]);
+        // The place makes it the second disk.
+        qemu.args(["-device", "virtio-blk-pci,drive=logged,addr=0x10"]);
+    } else if dir.join(SECOND_DISK).exists() {
+        qemu.args(["-drive", &disk(SECOND_DISK)]);
+    }
     qemu.arg("-initrd").arg(dir.join("initramfs"));
     qemu.arg("-serial").arg([OsStr::new("file:"), serial.as_os_str()].join(OsStr::new("")));
     // A busy host gives the machine's timer too little time for the kernel's test of it, which would be its end.

@@ -19,7 +19,7 @@ fn vm_figures() {
     }
     let Some(_turn) = testkit::vm::vm() else { return };
     let Some(_docker) = testkit::docker() else { return };
-    let programs = [&DOCKER[..], &["mkfs.ext4", "blkid", "setpriv", "dmsetup"]].concat();
+    let programs = [&DOCKER[..], &["mkfs.ext4", "tune2fs", "blkid", "setpriv", "dmsetup"]].concat();
     let machine = testkit::vm::Machine::new(3000, 8, &programs)
         .program(&testkit::program("layerfs"))
         .file(&testkit::golden("busybox-20.10.tar"), "/t/busybox-20.10.tar");

@@ -13,16 +13,30 @@ use super::{
 };
 
 /// `layerfs` with options of the driver.
-fn with(root: &Path, options: &[&str], arguments: &[&str]) -> String {
+pub(super) fn with(root: &Path, options: &[&str], arguments: &[&str]) -> String {
     let options: Vec<&str> = options.iter().flat_map(|option| ["--storage-opt", *option]).collect();
     layerfs(root, &[&options[..], arguments].concat())
 }
 
-fn import(root: &Path, options: &[&str], archive: &str) {
+pub(super) fn import(root: &Path, options: &[&str], archive: &str) {
     with(root, options, &["image", "load", "--storage-driver", "devicemapper", "-i", archive]);
 }
 
-fn pool(root: &Path) -> Value {
+pub(super) fn dmsetup(arguments: &[&str]) -> String {
+    let output = Command::new("dmsetup").env("DM_DISABLE_UDEV", "1").args(arguments).output().unwrap();
+    testkit::succeeded("dmsetup", output)
+}
+
+/// A new file of this size, as a block device.
+pub(super) fn loop_device(path: &Path, size: u64) -> String {
+    File::create_new(path).unwrap().set_len(size).unwrap();
+    let free = Command::new("losetup").arg("-f").output().unwrap();
+    let device = testkit::succeeded("losetup", free).trim().to_owned();
+    testkit::succeeded("losetup", Command::new("losetup").arg(&device).arg(path).output().unwrap());
+    device
+}
+
+pub(super) fn pool(root: &Path) -> Value {
     serde_json::from_str(&layerfs(root, &["system", "pool", "--json"])).unwrap()
 }
 
@@ -141,19 +155,9 @@ fn at_length_containers_run() {
 fn within_a_ready_pool_is_used() {
     let dir = tempfile::tempdir().unwrap();
     let root = new_root(&dir);
-    let loops = [("metadata", 8_u64 << 20), ("data", 1 << 30)].map(|(name, size)| {
-        let path = dir.path().join(name);
-        File::create_new(&path).unwrap().set_len(size).unwrap();
-        let shown = Command::new("losetup").arg("-f").output().unwrap();
-        let device = testkit::succeeded("losetup", shown).trim().to_owned();
-        testkit::succeeded("losetup", Command::new("losetup").arg(&device).arg(&path).output().unwrap());
-        device
-    });
+    let loops =
+        [("metadata", 8_u64 << 20), ("data", 1 << 30)].map(|(name, size)| loop_device(&dir.path().join(name), size));
     let table = format!("0 {} thin-pool {} {} 128 0 1 skip_block_zeroing", (1_u64 << 30) / 512, loops[0], loops[1]);
-    let dmsetup = |arguments: &[&str]| {
-        let output = Command::new("dmsetup").env("DM_DISABLE_UDEV", "1").args(arguments).output().unwrap();
-        testkit::succeeded("dmsetup", output)
-    };
     dmsetup(&["create", "ready-pool", "--table", &table]);
     let options = ["dm.thinpooldev=/dev/mapper/ready-pool", "dm.basesize=256M", "dm.fs=ext4"];
     import(&root, &options, "/t/busybox-20.10.tar");

@@ -17,11 +17,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dm::{
-    DeviceName, DeviceNumber, Mapper, MapperError, PoolMode, Problem, Removal, SECTOR, Table, ThinTable, Used,
-    cancel_removal,
+    DeviceName, DeviceNumber, Mapper, MapperError, Problem, Removal, SECTOR, Table, ThinTable, Used, cancel_removal,
 };
 
 use super::file_system::{FileSystem, UNKNOWN, Writing};
+use super::lvm;
 use super::options::PoolOptions;
 use super::patience::while_busy;
 use super::protocol::{Origin, Protocol};
@@ -70,17 +70,20 @@ impl Live {
     pub(super) fn open(mapper: Arc<dyn Mapper>, own: &Dir, home: &Dir) -> Result<Self, StoreError> {
         let own = own.duplicate()?;
         let records = Arc::new(Records::new(home.duplicate()?));
+        lvm::set_up_if_new(&own)?;
         let (name, is_ours) = pool_name(&own)?;
         let number = match gone_or_staying(&*mapper, &name)? {
             Some(number) => number,
             None if is_ours => make_pool(&*mapper, &own, &records, &name)?,
             None => {
-                let reason = format!("its pool {name} is not active; it was not set up here");
+                let how = if name.as_str() == lvm::POOL { " (`vgchange -ay docker` makes it active)" } else { "" };
+                let reason = format!("its pool {name} is not active; it was not set up here{how}");
                 return Err(StoreError::Invalid { path: own.path().to_path_buf(), reason });
             }
         };
         let pool = is_ours.then(|| ActivePool { mapper: Arc::clone(&mapper), name: name.clone() });
         let mut live = Self::over(mapper, own, records, (name, number), pool)?;
+        live.protocol.status()?;
         // In another pool, a change that seems to be open is about another device.
         let has_base = live.check_base()?;
         live.protocol.recover()?;
@@ -99,6 +102,8 @@ impl Live {
         let Some(info) = mapper.info(&name)? else { return Ok(None) };
         let records = Arc::new(Records::new(home.duplicate()?));
         let live = Self::over(mapper, own.duplicate()?, records, (name, info.number), None)?;
+        // The kernel only says of a failed pool that something is invalid.
+        live.protocol.status()?;
         live.check_base()?;
         Ok(Some(live))
     }
@@ -111,9 +116,14 @@ impl Live {
         pool: Option<ActivePool>,
     ) -> Result<Self, StoreError> {
         let prefix = prefix(&own)?;
-        if !matches!(mapper.table(&name)?, Table::Pool(_)) {
-            let reason = format!("the device {name} is no thin pool");
-            return Err(StoreError::Invalid { path: own.path().to_path_buf(), reason });
+        match mapper.table(&name) {
+            Ok(Table::Pool(_)) => {}
+            // A target of another kind has a table that is not known here.
+            Ok(Table::Thin(_)) | Err(MapperError { problem: Problem::Answer, .. }) => {
+                let reason = format!("the device {name} is no thin pool");
+                return Err(StoreError::Invalid { path: own.path().to_path_buf(), reason });
+            }
+            Err(error) => return Err(error.into()),
         }
         let protocol = Protocol::new(Arc::clone(&mapper), name, Arc::clone(&records));
         let activation = Mutex::new(());
@@ -136,25 +146,19 @@ impl Live {
         device_name(&self.own, &self.prefix, of)
     }
 
-    /// What is to be told of an error while a layer was written: that the pool is full, if it is, else the error. The
+    /// What is to be told of an error while a layer was written: what is wrong with the pool, if anything is, else the error. The
     /// kernel only says that an input or output has failed.
     pub(super) fn explain(&self, error: StoreError) -> StoreError {
-        match self.protocol.status() {
-            Ok(pool) if pool.mode != PoolMode::ReadWrite || pool.data.free() == 0 => self.invalid(format!(
-                "its pool is full: {} of {} blocks of data and {} of {} of metadata are in use ({error})",
-                pool.data.used, pool.data.total, pool.metadata.used, pool.metadata.total
-            )),
-            _ => error,
+        match error {
+            StoreError::Io { .. } | StoreError::Mapper(_) => self.protocol.trouble().unwrap_or(error),
+            other => other,
         }
     }
 
     /// Checks that the pool still takes what is written: what it did not take is lost when a file system is unmounted, and
     /// no later call fails for it.
     pub(super) fn check_taken(&self) -> Result<(), StoreError> {
-        match self.protocol.status()?.mode {
-            PoolMode::ReadWrite => Ok(()),
-            mode => Err(self.invalid(format!("the pool is in the mode {mode}"))),
-        }
+        self.protocol.writable_status().map(drop)
     }
 
     /// Makes the device of a layer: a snapshot of `parent`'s, or of the base.
@@ -178,13 +182,14 @@ impl Live {
             }
         }
         let active = self.name(from)?;
-        self.protocol.create(id, &Origin::Device { file: &file, active: &active }).map(drop)
+        let made = self.protocol.create(id, &Origin::Device { file: &file, active: &active });
+        made.map(drop).map_err(|error| self.explain(error))
     }
 
     /// Mounts the file system of a device without a mount point.
     pub(super) fn mount(&self, of: &str, writing: Writing) -> Result<OwnedFd, StoreError> {
         let file = self.records.existing(of)?;
-        self.with_active(of, &file, |path, device| {
+        let mounted = self.with_active(of, &file, |path, device| {
             let kind = FileSystem::detect(device).map_err(StoreError::io(path, "reading"))?;
             let kind = kind.ok_or_else(|| self.invalid(format!("device {} {UNKNOWN}", file.id)))?;
             let mounted =
@@ -195,7 +200,8 @@ impl Live {
                 std::fs::write(&setting, retries).map_err(StoreError::io(&setting, "writing"))?;
             }
             Ok(mounted)
-        })
+        });
+        mounted.map_err(|error| self.explain(error))
     }
 
     /// Has the file system of a device give back to the pool what it does not use. Returns whether it can do that.
@@ -266,7 +272,7 @@ impl Live {
             return Err(error);
         }
         self.deactivate(id)?;
-        self.protocol.delete(id, &file)
+        self.protocol.delete(id, &file).map_err(|error| self.explain(error))
     }
 
     /// Removes an active device from the kernel; an error if somebody has it open.
@@ -275,14 +281,15 @@ impl Live {
         let _alone = self.activation.lock().unwrap_or_else(PoisonError::into_inner);
         let name = self.name(of)?;
         let start = Instant::now();
-        let is_gone = while_busy(|| match self.mapper.info(&name)? {
-            Some(info) if info.open > 0 && start.elapsed() > OPEN => Ok(false),
-            _ => self.mapper.remove(&name, Removal::Now).map(|()| true),
+        let held = while_busy(|| match self.mapper.info(&name)? {
+            Some(info) if info.open > 0 && start.elapsed() > OPEN => Ok(info.open),
+            _ => self.mapper.remove(&name, Removal::Now).map(|()| 0),
         })?;
-        if is_gone {
+        if held == 0 {
             return Ok(());
         }
-        let reason = format!("its device {name} is mounted; stop what uses it first");
+        let times = if held == 1 { "once".to_owned() } else { format!("{held} times") };
+        let reason = format!("its device {name} is open, {times} (a mount counts as one); stop what uses it first");
         Err(StoreError::Invalid { path: self.records.home().join(of), reason })
     }
 }

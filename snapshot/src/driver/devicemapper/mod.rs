@@ -23,6 +23,7 @@
 mod base;
 mod file_system;
 mod live;
+mod lvm;
 mod options;
 mod patience;
 mod pool;
@@ -31,6 +32,7 @@ mod records;
 mod setup;
 mod shown;
 mod space;
+mod trouble;
 mod unfinished;
 
 use std::collections::BTreeMap;
@@ -52,12 +54,13 @@ use crate::liveness::Dead;
 use crate::schema::devicemapper::{DEVICES, DeviceFile};
 use file_system::Writing;
 use live::Live;
-pub use options::{FileSystem as PoolFileSystem, PoolOptions};
+pub use options::{FileSystem as PoolFileSystem, LvmOptions, PoolOptions};
 use pool::{CONTENT, content_of};
 pub use pool::{DataFile, InactivePool};
 use records::Records;
 use shown::Shown;
 pub use space::{Grown, Trimmed};
+pub use trouble::PoolTrouble;
 use unfinished::Unfinished;
 
 /// Docker's name for the driver, and the name of its directory.
@@ -160,6 +163,15 @@ impl DeviceMapper {
     /// [`StoreError`], also for a file that dockerd could not decode.
     pub fn files(&self) -> Result<BTreeMap<String, DeviceFile>, StoreError> {
         self.0.records.devices()
+    }
+
+    /// The device whose making or removal was begun and not finished, if the pool is at transaction `pool`.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if dockerd could not decode the record.
+    pub fn open_change(&self, pool: u64) -> Result<Option<u64>, StoreError> {
+        let open = self.0.records.transaction()?.filter(|open| open.transaction > pool);
+        Ok(open.and_then(|open| open.thin_id()).map(Into::into))
     }
 
     fn not_done(&self, what: &str) -> StoreError {
@@ -325,6 +337,15 @@ impl Driver for DeviceMapper {
             (room.bytes, room.inodes) = (if in_files { room.bytes.min(free) } else { free }, u64::MAX);
         }
         Ok(room)
+    }
+
+    fn get_ready(&self) -> Result<(), StoreError> {
+        self.0.pool()?.protocol.status_for_deletion().map(drop)
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        let live = self.0.writer.as_ref()?.live.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        live.protocol.trouble()
     }
 
     /// What a layer consists of is in the pool, so it cannot be moved elsewhere.

@@ -12,6 +12,24 @@ pub enum FileSystem {
     Xfs,
 }
 
+/// A block device that LVM is to be given whole, and what it makes there: dockerd's options `dm.directlvm_*` and `dm.thinp_*`. A
+/// number that is 0 has dockerd's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LvmOptions {
+    /// The block device.
+    pub device: PathBuf,
+    /// Whether what is on the device may be lost.
+    pub force: bool,
+    /// Percent of the volume group for data.
+    pub data_percent: u64,
+    /// Percent of the volume group for metadata.
+    pub metadata_percent: u64,
+    /// Percent in use at which LVM makes the pool larger by itself.
+    pub extend_threshold: u64,
+    /// By how many percent it does.
+    pub extend_percent: u64,
+}
+
 /// What a user may choose of a pool and its devices: dockerd's options `dm.*` (moby v20.10.24
 /// `daemon/graphdriver/devmapper/deviceset.go: NewDeviceSet`). What is `None` or empty has dockerd's default.
 ///
@@ -34,6 +52,8 @@ pub struct PoolOptions {
     pub thin_pool: Option<String>,
     /// The block devices for a pool that is not in files: data, and metadata.
     pub devices: Option<(PathBuf, PathBuf)>,
+    /// A block device for LVM.
+    pub lvm: Option<LvmOptions>,
     /// Bytes of a block of a new pool's data.
     pub block: Option<u64>,
     /// Whether the content of a device is given back before the device is deleted.

@@ -16,11 +16,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dm::{DeviceName, Mapper, MapperError, PoolMode, PoolStatus, Problem, ThinId, WorkingPool};
+use dm::{DeviceName, Mapper, MapperError, PoolStatus, Problem, ThinId, WorkingPool};
 
 use super::patience::while_busy;
 use super::records::Records;
+use super::trouble::PoolTrouble;
 use crate::error::StoreError;
+use crate::ids::CacheId;
 use crate::schema::devicemapper::{BASE, DeviceFile, TRANSACTION, TransactionFile};
 
 /// What a device begins with.
@@ -90,15 +92,47 @@ impl Protocol {
         self.lock().last
     }
 
-    /// The state of the pool, which must work.
+    fn any_status(&self) -> Result<PoolStatus, StoreError> {
+        let invalid = |error: dm::InvalidLine| StoreError::Invalid {
+            path: self.records.home().path().to_path_buf(),
+            reason: error.to_string(),
+        };
+        self.mapper.status(&self.pool)?.parse().map_err(invalid)
+    }
+
+    fn troubled(&self, trouble: PoolTrouble) -> StoreError {
+        StoreError::ThinPool { path: self.records.home().path().to_path_buf(), trouble }
+    }
+
+    /// The state of the pool, which must not have failed.
     pub(super) fn status(&self) -> Result<WorkingPool, StoreError> {
-        let status = self.mapper.status(&self.pool)?;
-        let invalid = |reason: String| StoreError::Invalid { path: self.records.home().path().to_path_buf(), reason };
-        match status.parse() {
-            Ok(PoolStatus::Working(pool)) => Ok(pool),
-            Ok(PoolStatus::Failed) => Err(invalid(format!("its pool {} has failed; thin_check says why", self.pool))),
-            Err(error) => Err(invalid(error.to_string())),
+        match self.any_status()? {
+            PoolStatus::Working(pool) => Ok(pool),
+            PoolStatus::Failed => Err(self.troubled(PoolTrouble::Failed)),
         }
+    }
+
+    /// The state of the pool, which must take changes.
+    pub(super) fn writable_status(&self) -> Result<WorkingPool, StoreError> {
+        self.status_unless(|_| true)
+    }
+
+    /// The state of the pool, from which something is to be deleted. A full one takes that, and then everything else again.
+    pub(super) fn status_for_deletion(&self) -> Result<WorkingPool, StoreError> {
+        self.status_unless(|trouble| !matches!(trouble, PoolTrouble::Full { .. }))
+    }
+
+    fn status_unless(&self, keeps: impl Fn(&PoolTrouble) -> bool) -> Result<WorkingPool, StoreError> {
+        let status = self.any_status()?;
+        match (PoolTrouble::of_status(&status).filter(keeps), status) {
+            (None, PoolStatus::Working(pool)) => Ok(pool),
+            (trouble, _) => Err(self.troubled(trouble.unwrap_or(PoolTrouble::Failed))),
+        }
+    }
+
+    /// Why something that was written to the pool has failed, if the kernel says so.
+    pub(super) fn trouble(&self) -> Option<StoreError> {
+        PoolTrouble::of_failure(&self.any_status().ok()?).map(|trouble| self.troubled(trouble))
     }
 
     fn mend(&self) -> Result<(), StoreError> {
@@ -120,6 +154,7 @@ impl Protocol {
             );
             return Err(StoreError::Invalid { path: self.records.home().join(TRANSACTION), reason });
         };
+        self.status_for_deletion()?;
         self.delete_from_pool(id)?;
         self.records.remove(name)?;
         self.records.remove(TRANSACTION)
@@ -136,12 +171,7 @@ impl Protocol {
     /// Makes a device and its file `name`.
     pub(super) fn create(&self, name: &str, origin: &Origin<'_>) -> Result<DeviceFile, StoreError> {
         let mut numbers = self.lock();
-        let pool = self.status()?;
-        if pool.mode != PoolMode::ReadWrite || pool.needs_check {
-            let check = if pool.needs_check { "; the kernel wants it checked (thin_check)" } else { "" };
-            let reason = format!("its pool {} is in mode {}{check}, so no device can be made", self.pool, pool.mode);
-            return Err(StoreError::Invalid { path: self.records.home().path().to_path_buf(), reason });
-        }
+        let pool = self.writable_status()?;
         let transaction = pool.transaction + 1;
         let id = loop {
             let id = numbers.free();
@@ -190,7 +220,7 @@ impl Protocol {
     /// Deletes a device, which must not be active, and its file.
     pub(super) fn delete(&self, name: &str, device: &DeviceFile) -> Result<(), StoreError> {
         let mut numbers = self.lock();
-        let transaction = self.status()?.transaction;
+        let transaction = self.status_for_deletion()?.transaction;
         let id = self.records.thin_id(name, device)?;
         self.begin(transaction + 1, name, id)?;
         self.delete_from_pool(id)?;
@@ -198,6 +228,20 @@ impl Protocol {
         self.close(transaction)?;
         numbers.used.remove(&id);
         Ok(())
+    }
+
+    /// Deletes a device that no file names. Returns whether it was there.
+    pub(super) fn delete_unnamed(&self, id: ThinId) -> Result<bool, StoreError> {
+        let numbers = self.lock();
+        if numbers.used.contains(&id) {
+            return Ok(false);
+        }
+        let transaction = self.status_for_deletion()?.transaction;
+        // A name that no file has: after a crash, the device alone is deleted.
+        self.begin(transaction + 1, CacheId::random().as_str(), id)?;
+        self.delete_from_pool(id)?;
+        self.close(transaction)?;
+        Ok(true)
     }
 
     /// Records a change before it is made: the device whose file is `name`, and the number that the pool has afterwards.

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use dm::{DeviceName, DeviceNumber, LoopDevice, Mapper, PoolTable, SECTOR, Table, cancel_removal};
 use rustix::fs::{FileType, Mode, OFlags, major, minor};
 
-use super::NAME;
 use super::options::PoolOptions;
 use super::patience::PAUSE;
 use super::pool::{DATA, METADATA};
 use super::records::Records;
+use super::trouble::check_parts;
+use super::{NAME, lvm};
 use crate::dir::Dir;
 use crate::error::StoreError;
-use crate::schema::devicemapper::{MAX_DEVICE, SetupFile};
-use crate::schema::gojson;
 
 /// Bytes of the file that holds the data of a new pool; it takes up room only as it is written to. This and what follows
 /// are dockerd's defaults (moby v20.10.24 `daemon/graphdriver/devmapper/deviceset.go: defaultDataLoopbackSize` and the
@@ -27,9 +26,6 @@ const METADATA_SIZE: u64 = 2 << 30;
 
 /// Bytes of a block of the data. A pool keeps the size that it was made with.
 const BLOCK: u64 = 64 << 10;
-
-/// The pool of a store for which dockerd has set up LVM itself (`device_setup.go`).
-const LVM_POOL: &str = "docker-thinpool";
 
 /// Blocks free below which the kernel gives an event, which nobody waits for; dockerd's number.
 const LOW_WATER: u64 = 32768;
@@ -43,7 +39,7 @@ pub(super) fn prefix(own: &Dir) -> Result<String, StoreError> {
 /// The name of the pool, and whether it is made and taken down here.
 pub(super) fn pool_name(own: &Dir) -> Result<(DeviceName, bool), StoreError> {
     let given = PoolOptions::chosen().thin_pool.clone();
-    let given = if given.is_none() && has_lvm(own)? { Some(LVM_POOL.to_owned()) } else { given };
+    let given = if given.is_none() && has_lvm(own)? { Some(lvm::POOL.to_owned()) } else { given };
     let Some(given) = given else { return Ok((device_name(own, &prefix(own)?, "pool")?, true)) };
     let name = given.parse().map_err(|error: dm::InvalidName| StoreError::Invalid {
         path: own.path().to_path_buf(),
@@ -57,13 +53,9 @@ pub(super) fn is_elsewhere(own: &Dir) -> Result<bool, StoreError> {
     Ok(PoolOptions::chosen().devices.is_some() || !pool_name(own)?.1)
 }
 
-/// Whether dockerd has set up LVM for this store: it leaves the device's name (`device_setup.go: writeLVMConfig`).
+/// Whether LVM was set up for this store, or is to be.
 fn has_lvm(own: &Dir) -> Result<bool, StoreError> {
-    const SETUP: &str = "setup-config.json";
-    let Some(bytes) = own.read(SETUP, MAX_DEVICE)? else { return Ok(false) };
-    let file: SetupFile = gojson::from_slice(&bytes)
-        .map_err(|error| StoreError::Invalid { path: own.join(SETUP), reason: error.to_string() })?;
-    Ok(!file.device.is_empty())
+    Ok(PoolOptions::chosen().lvm.is_some() || lvm::noted(own)?.is_some())
 }
 
 /// The name of the store's pool, if it is active and stays so.
@@ -111,9 +103,10 @@ fn make_pool_of_devices(
     mapper: &dyn Mapper,
     name: &DeviceName,
     (data, metadata): (&Path, &Path),
-    block: u64,
+    block: Option<u64>,
 ) -> Result<DeviceNumber, StoreError> {
-    let open = |path: &Path| -> Result<(DeviceNumber, u64), StoreError> {
+    let metadata_path = metadata;
+    let open = |path: &Path| -> Result<(DeviceNumber, u64, File), StoreError> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::EXCL;
         let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(StoreError::io(path, "opening"))?;
         let stat = rustix::fs::fstat(&opened).map_err(StoreError::io(path, "stat"))?;
@@ -122,9 +115,13 @@ fn make_pool_of_devices(
         }
         let end =
             rustix::fs::seek(&opened, rustix::fs::SeekFrom::End(0)).map_err(StoreError::io(path, "seeking in"))?;
-        Ok((DeviceNumber::from(stat.st_rdev), end))
+        Ok((DeviceNumber::from(stat.st_rdev), end, opened.into()))
     };
-    let ((data, length), (metadata, _)) = (open(data)?, open(metadata)?);
+    let ((data, length, held), (metadata, _, records)) = (open(data)?, open(metadata)?);
+    let known = check_parts((metadata_path, &records), length, block)?;
+    // The kernel wants both for itself.
+    drop((held, records));
+    let block = known.or(block).unwrap_or(BLOCK) / SECTOR;
     let features = vec!["skip_block_zeroing".to_owned()];
     let table = PoolTable { length: length / SECTOR, metadata, data, block, low_water: LOW_WATER, features };
     Ok(mapper.create(name, &Table::Pool(table))?)
@@ -139,11 +136,15 @@ pub(super) fn make_pool(
 ) -> Result<DeviceNumber, StoreError> {
     let invalid = |reason: &str| StoreError::Invalid { path: own.path().to_path_buf(), reason: reason.into() };
     let options = PoolOptions::chosen();
-    let block = options.block.unwrap_or(BLOCK) / SECTOR;
     if let Some((data, metadata)) = &options.devices {
-        return make_pool_of_devices(mapper, name, (data, metadata), block);
+        return make_pool_of_devices(mapper, name, (data, metadata), options.block);
     }
     let dir = own.sub_or_create(NAME, 0o700)?;
+    let lost = |missing: &str| StoreError::Invalid {
+        path: dir.join(missing),
+        reason: "missing: only one of the two files of its pool is there, and each is of no use without the other"
+            .into(),
+    };
     let sizes = [(DATA, options.data_size, DATA_SIZE), (METADATA, options.metadata_size, METADATA_SIZE)];
     let there = [dir.stat(METADATA)?.is_some(), dir.stat(DATA)?.is_some()];
     match there {
@@ -157,19 +158,27 @@ pub(super) fn make_pool(
         }
         [false, false] => {
             return Err(invalid(
-                "it has devices, but its pool is not in files here: layers on block devices are only read",
+                "it has layers, but both files of its pool are missing: a pool on block devices, or made by LVM, has to be named",
             ));
         }
-        _ => return Err(invalid("only one of the two files of its pool is there, so the pool is lost")),
+        [true, false] => return Err(lost(DATA)),
+        [false, true] => return Err(lost(METADATA)),
     }
-    let attach = |file: &str| -> Result<LoopDevice, StoreError> {
+    let open = |file: &str| -> Result<File, StoreError> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(&dir, file, flags, Mode::empty());
-        let opened = File::from(opened.map_err(StoreError::io(dir.join(file), "opening"))?);
+        let opened = opened.map(File::from).map_err(StoreError::io(dir.join(file), "opening"))?;
         if let Some(device) = dm::shown_by(&opened).map_err(StoreError::io("/sys/block", "reading"))? {
             let reason = format!("{} shows it, so another pool may be using it", device.display());
             return Err(StoreError::Invalid { path: dir.join(file), reason });
         }
+        Ok(opened)
+    };
+    let there = open(DATA)?.metadata().map_err(StoreError::io(dir.join(DATA), "stat"))?.len();
+    let known = check_parts((&dir.join(METADATA), &open(METADATA)?), there, options.block)?;
+    let block = known.or(options.block).unwrap_or(BLOCK) / SECTOR;
+    let attach = |file: &str| -> Result<LoopDevice, StoreError> {
+        let opened = open(file)?;
         let wanted = sizes.iter().find(|(name, ..)| *name == file).and_then(|(_, size, _)| *size);
         let now = opened.metadata().map_err(StoreError::io(dir.join(file), "stat"))?.len();
         if let Some(size) = wanted.filter(|size| *size > now) {

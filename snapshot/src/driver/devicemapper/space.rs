@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use dm::{Mapper, SECTOR, Table, ThinPool};
+use dm::{Mapper, SECTOR, Table, ThinId, ThinPool};
 use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
@@ -29,6 +29,8 @@ pub struct Trimmed {
     pub allocated: (u64, u64),
     /// Bytes in use in the pool before and after.
     pub used: (u64, u64),
+    /// Devices that no file named, and that are gone.
+    pub devices: u64,
     /// File systems of layers that have given back what they do not use.
     pub file_systems: u64,
 }
@@ -76,8 +78,12 @@ impl DeviceMapper {
     pub fn trim(&self) -> Result<Trimmed, StoreError> {
         let dir = files(&self.0.own)?;
         let before = self.sizes(&dir)?;
-        let mut file_systems = 0;
+        let unnamed = self.unnamed()?;
+        let (mut devices, mut file_systems) = (0, 0);
         let pool = self.0.pool()?;
+        for id in unnamed {
+            devices += u64::from(pool.protocol.delete_unnamed(id)?);
+        }
         for (name, file) in self.0.records.devices()? {
             // The base has nothing that was deleted, and each mount writes to it.
             if name != BASE && !file.deleted {
@@ -89,7 +95,24 @@ impl DeviceMapper {
         // What devices had been deleted left in the file before that, and what the kernel did not pass on.
         self.punch(&dir)?;
         let after = self.sizes(&dir)?;
-        Ok(Trimmed { allocated: (before.0, after.0), used: (before.1, after.1), file_systems })
+        Ok(Trimmed { allocated: (before.0, after.0), used: (before.1, after.1), devices, file_systems })
+    }
+
+    /// Devices of the pool, which is not active, that no file names: a power cut, or a daemon, has left them. None if parts of the
+    /// pool's lists are lost.
+    fn unnamed(&self) -> Result<Vec<ThinId>, StoreError> {
+        let inactive = self.pool()?;
+        let devices = match inactive.thin() {
+            Ok(pool) => pool.devices(),
+            // A new pool.
+            Err(_) => return Ok(Vec::new()),
+        };
+        if !devices.lost_mappings.is_empty() || !devices.lost_details.is_empty() {
+            return Ok(Vec::new());
+        }
+        let named = self.0.records.ids()?;
+        let ids = devices.by_id.into_keys().filter_map(ThinId::new);
+        Ok(ids.filter(|id| !named.contains(id)).collect())
     }
 
     /// Bytes that the data's file has allocated, and bytes in use in the pool.

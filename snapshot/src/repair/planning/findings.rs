@@ -76,7 +76,7 @@ fn advice_on(finding: &Finding) -> Advice {
     match (&finding.repair, &finding.place) {
         (Some(Repair::MoveBuildCache), _) => Advice::MoveBuildCache,
         (Some(Repair::PruneBuildCache), _) | (_, Place::BuildCache) => Advice::PruneBuildCache,
-        (Some(Repair::Collect), _) => Advice::CollectLater,
+        (Some(Repair::Collect | Repair::TrimPool), _) => Advice::CollectLater,
         (Some(repair), _) if repair.needs_source() => Advice::NameSource,
         (_, Place::Image(_)) => Advice::RemoveImage,
         (_, Place::Container(_)) => Advice::RemoveContainer,
@@ -94,9 +94,14 @@ fn subject_of(place: &Place) -> Option<Subject> {
         Place::Mount(name) => Subject::Mount(name.clone()),
         Place::Volume(name) => Subject::Volume(name.clone()),
         Place::BuildCache => Subject::BuildCache,
-        Place::Blob(_) | Place::Lease(_) | Place::Directory(_) | Place::Link(_) | Place::Record(_) | Place::File(_) => {
-            return None;
-        }
+        Place::Blob(_)
+        | Place::Lease(_)
+        | Place::Pool
+        | Place::Device(_)
+        | Place::Directory(_)
+        | Place::Link(_)
+        | Place::Record(_)
+        | Place::File(_) => return None,
     })
 }
 

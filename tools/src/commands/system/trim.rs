@@ -39,9 +39,14 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             "used_before": trimmed.used.0,
             "used": trimmed.used.1,
             "file_systems": trimmed.file_systems,
+            "devices": trimmed.devices,
         });
         output::json(&report)?;
     } else {
+        if trimmed.devices > 0 {
+            let devices = output::counted(trimmed.devices, "device");
+            output::say(&format!("{devices} deleted that no file named"))?;
+        }
         output::say(&format!(
             "{} given back: {} allocated, {} before; {} of the pool in use, {} before",
             size(before.saturating_sub(after)),

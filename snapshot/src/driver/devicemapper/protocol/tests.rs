@@ -20,7 +20,8 @@ struct Pool {
     /// The messages so far, and the one at which the power is cut.
     messages: usize,
     cut: Option<Cut>,
-    mode: Option<&'static str>,
+    /// What it says of itself, instead of what it would say.
+    status: Option<&'static str>,
 }
 
 /// When the power is cut: at which message, and whether the pool has done what it says.
@@ -107,8 +108,9 @@ impl Mapper for Fake {
 
     fn status(&self, _name: &DeviceName) -> Result<String, MapperError> {
         let pool = self.pool();
-        let (transaction, mode) = (pool.transaction, pool.mode.unwrap_or("rw"));
-        Ok(format!("{transaction} 1/100 1/100 - {mode} discard_passdown queue_if_no_space - 1024 "))
+        let transaction = pool.transaction;
+        let usual = format!("{transaction} 1/100 1/100 - rw discard_passdown queue_if_no_space - 1024 ");
+        Ok(pool.status.map_or(usual, str::to_owned))
     }
 
     fn open(&self, _number: DeviceNumber) -> io::Result<(PathBuf, File)> {
@@ -234,16 +236,82 @@ fn numbers_of_devices_without_files_are_passed_over() {
     assert_eq!(store.devices(), [1, 2, 3, 4, 5, 6]);
 }
 
+/// What no file names goes, whenever the power is cut, and nothing else does.
 #[test]
-fn no_device_is_made_in_a_pool_that_is_full_or_failed() {
-    for mode in ["ro", "out_of_data_space"] {
+fn a_device_that_no_file_names_is_deleted() {
+    for (message, done) in CUTS {
         let store = Store::new();
         let protocol = store.open().unwrap();
-        store.fake.pool().mode = Some(mode);
-        let error = protocol.create("layer", &empty()).unwrap_err().to_string();
-        assert!(error.contains(mode), "{error}");
-        assert!(store.files().is_empty() && store.records().transaction().unwrap().is_none());
+        protocol.create("layer", &empty()).unwrap();
+        store.fake.pool().devices.insert(7);
+        let [named, unnamed] = [1, 7].map(|id| ThinId::new(id).unwrap());
+        assert!(!protocol.delete_unnamed(named).unwrap());
+        store.cut(message, done);
+        protocol.delete_unnamed(unnamed).unwrap_err();
+        store.power_on();
+        store.open().unwrap();
+        assert_eq!((store.devices(), store.files()), (vec![1], vec![("layer".into(), 1)]), "{message}, done: {done}");
     }
+    let store = Store::new();
+    store.fake.pool().devices.insert(7);
+    assert!(store.open().unwrap().delete_unnamed(ThinId::new(7).unwrap()).unwrap());
+    assert!(store.devices().is_empty());
+}
+
+/// Each state in which the kernel takes no changes is told with its numbers, and nothing is begun.
+#[test]
+fn no_device_is_made_in_a_pool_that_is_full_or_failed() {
+    let states = [
+        ("3 100/100 7/100 - ro discard_passdown queue_if_no_space - 1024", "(mode ro): 100 of 100 blocks of metadata"),
+        ("3 9/100 100/100 - out_of_data_space discard_passdown error_if_no_space - 1024", "100 of 100 blocks of data"),
+        ("3 9/100 7/100 - ro discard_passdown queue_if_no_space needs_check 1024", "wants it checked"),
+        ("Fail", "has failed"),
+    ];
+    for (status, told) in states {
+        let store = Store::new();
+        let protocol = store.open().unwrap();
+        store.fake.pool().status = Some(status);
+        let error = protocol.create("layer", &empty()).unwrap_err();
+        assert!(matches!(error, StoreError::ThinPool { .. }) && error.to_string().contains(told), "{error}");
+        let why = protocol.trouble().unwrap().to_string();
+        assert!(why.contains(told), "{why}");
+        assert!(store.files().is_empty() && store.records().transaction().unwrap().is_none());
+        // With the trouble gone, the next change works.
+        store.fake.pool().status = None;
+        protocol.create("layer", &empty()).unwrap();
+    }
+    // A pool that is full to the last block and still takes changes: what fails there has failed for that.
+    let store = Store::new();
+    let protocol = store.open().unwrap();
+    assert!(protocol.trouble().is_none());
+    store.fake.pool().status = Some("0 9/100 100/100 - rw discard_passdown queue_if_no_space - 1024");
+    assert!(protocol.trouble().unwrap().to_string().contains("its pool is full: 100 of 100 blocks of data"));
+    protocol.create("layer", &empty()).unwrap();
+}
+
+/// A pool that has failed or only reads takes no deletion either: it is not even begun. From a full one something can be deleted,
+/// which is what helps.
+#[test]
+fn what_is_deleted_from_a_pool_in_trouble() {
+    for status in ["Fail", "1 100/100 1/100 - ro discard_passdown queue_if_no_space - 1024"] {
+        let store = Store::new();
+        let protocol = store.open().unwrap();
+        let layer = protocol.create("layer", &empty()).unwrap();
+        let before = store.records().transaction().unwrap();
+        store.fake.pool().status = Some(status);
+        let error = protocol.delete("layer", &layer).unwrap_err();
+        assert!(matches!(error, StoreError::ThinPool { .. }), "{error}");
+        assert_eq!((store.devices(), store.files()), (vec![1], vec![("layer".into(), 1)]));
+        assert_eq!(store.records().transaction().unwrap(), before);
+        store.fake.pool().status = None;
+        store.open().unwrap().delete("layer", &layer).unwrap();
+    }
+    let store = Store::new();
+    let protocol = store.open().unwrap();
+    let layer = protocol.create("layer", &empty()).unwrap();
+    store.fake.pool().status = Some("1 9/100 100/100 - out_of_data_space discard_passdown queue_if_no_space - 1024");
+    protocol.delete("layer", &layer).unwrap();
+    assert!(store.devices().is_empty() && store.files().is_empty());
 }
 
 /// A number that no pool gives leads to no device, so nothing is deleted, and nobody may be told that it was.

@@ -95,6 +95,7 @@ fn command(view: &View, repair: &Repair) -> String {
     let root = if plain { path } else { format!("'{}'", path.replace('\'', "'\\''")) };
     match repair {
         Repair::Collect => format!("image-gc --root {root} --apply"),
+        Repair::TrimPool => format!("layerfs --root {root} system trim"),
         Repair::PruneBuildCache => "docker builder prune -a".to_owned(),
         Repair::MoveBuildCache => format!("mv {root}/buildkit {root}/buildkit.broken"),
         repair if repair.needs_source() => {
@@ -126,6 +127,8 @@ fn place(view: &View, place: &Place) -> String {
         }
         Place::Record(name) => format!("layerdb record {name}"),
         Place::Lease(id) => format!("lease {id}"),
+        Place::Pool => "pool of devicemapper".to_owned(),
+        Place::Device(id) => format!("device {id} of the pool"),
         Place::File(path) => path.display().to_string(),
     }
 }

@@ -127,7 +127,7 @@ fn faults(device: &PoolDevice, view: Option<&View>) -> Vec<String> {
         faults.push("a file names it, but the pool does not have it".into());
     }
     if view.is_some() && device.files.is_empty() {
-        faults.push("no file names it: nothing can use it, and nothing will remove it".into());
+        faults.push("no file names it, so nothing can use it; `layerfs system trim` deletes it".into());
     }
     if device.files.len() > 1 {
         faults.push("several files name it".into());

@@ -192,7 +192,8 @@ sweep-build:
 sweep-containerd:
     LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,engines cargo test --release -p tools --test engines_containerd_damaged --test engines_containerd_random --test engines_migrate -- --nocapture
 
-# 40 power cuts of a machine that works on a store of devicemapper, pools that grow while containers run, and how long an import and the
-# opening of 1,000 devices take there beside dockerd (about half an hour). Needs what the `vm_*` tests need.
+# 40 power cuts of a machine that works on a store of devicemapper, pools that grow while containers run, what can go wrong with a pool,
+# LVM, and how long an import and the opening of 1,000 devices take there beside dockerd; then 1,000 states in which a power cut could have
+# left stores of devicemapper and overlay2, from a log of all writes (about an hour). Needs what the `vm_*` tests need, and lvm2.
 sweep-devicemapper:
-    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker,vm cargo test --release -p tools --test vm_devicemapper -- --nocapture cut pools figures
+    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker,vm cargo test --release -p tools --test vm_devicemapper --test vm_write_log -- --nocapture cut pools figures

@@ -128,7 +128,8 @@ bench-save runs="7":
     cargo build --release -p tools -p benches --bin layerfs --bin layer-unpack --bin corpus
     benches/save.sh {{ runs }}
 
-# Pull and push against dockerd and a registry on the loopback interface. Needs root, dockerd, docker-registry and skopeo.
+# Pull and push against dockerd and a registry on the loopback interface, also over connections that are cut, and pulls against those of
+# ctr, podman and umoci that are installed. Needs root, dockerd, docker-registry, skopeo and python3.
 bench-pull runs="7":
     cargo build --release -p tools -p benches --bin layerfs --bin layer-unpack --bin corpus
     benches/pull.sh {{ runs }}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pull and push against dockerd, on tmpfs with Debian's docker-registry on the loopback interface, in turn. Rows for BENCHMARKS.md:
-# medians in seconds, and the most memory of ours in MB.
-# Usage: pull.sh [RUNS] [SCALE]     Needs root, dockerd, docker-registry, skopeo, and before:
+# medians in seconds, and the most memory of ours in MB. Of ctr, podman, and umoci after skopeo, those that are installed take part.
+# Usage: pull.sh [RUNS] [SCALE]     Needs root, dockerd, docker-registry, skopeo, python3, and before:
 # cargo build --release -p tools -p benches --bin layerfs --bin layer-unpack --bin corpus
 set -euo pipefail
 runs=${1:-7} scale=${2:-1}
@@ -10,13 +10,16 @@ bin=${LAYERFS_BIN:-$here/target/release}
 [ "$(id -u)" = 0 ] || { echo "pull.sh: run as root: it mounts" >&2; exit 2; }
 
 base=$(mktemp -d)
-registry='' daemon=''
+registry='' daemon='' uncut='' cut='' containerd=''
 stop() {
     [ -z "$1" ] || { kill "$1" 2>/dev/null && wait "$1" || true; }
 }
 finish() {
     stop "$daemon"
     stop "$registry"
+    stop "$uncut"
+    stop "$cut"
+    stop "$containerd"
     umount -R --lazy "$base" 2>/dev/null || true
     rmdir "$base"
 }
@@ -87,6 +90,25 @@ skopeo --insecure-policy copy -q --src-tls-verify=false "docker://$image" "oci:$
 stop_daemon
 rm -rf "$base/dockers" "$base/ours"
 
+# start_proxy NAME BYTES: one that cuts each connection after so many; the name of the image there is left in the file NAME.image.
+start_proxy() {
+    python3 "$here/benches/cutting-proxy.py" "$port" "$2" >"$base/$1" &
+    until [ -s "$base/$1" ]; do sleep 0.05; done
+    echo "127.0.0.1:$(head -n 1 "$base/$1")/bench/image:1" >"$base/$1.image"
+}
+start_proxy uncut 0
+uncut=$!
+start_proxy cut 50000000
+cut=$!
+start_containerd() {
+    printf 'version = 2\nroot = "%s"\nstate = "%s"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "%s"\n[ttrpc]\naddress = "%s"\n' \
+        "$base/containerd" "$base/containerd-state" "$base/c.sock" "$base/c.sock.ttrpc" >"$base/containerd.toml"
+    containerd -c "$base/containerd.toml" >"$base/containerd.log" 2>&1 &
+    containerd=$!
+    until ctr -a "$base/c.sock" version >/dev/null 2>&1; do sleep 0.1; done
+}
+has() { command -v "$1" >/dev/null; }
+
 # Pull: every time into an empty store.
 start_daemon "$base/dockers"
 for _ in $(seq "$runs"); do
@@ -95,9 +117,38 @@ for _ in $(seq "$runs"); do
     timed present "$bin/layerfs" --root "$base/ours" pull -q "$image"
     rm -rf "$base/ours"
     timed unpack "$bin/layer-unpack" "$base/layout" --root "$base/ours" --no-sync -q
+    for connection in uncut cut; do
+        rm -rf "$base/ours"
+        timed "pull-$connection" "$bin/layerfs" --root "$base/ours" pull -q --no-sync "$(cat "$base/$connection.image")"
+    done
+    rm -rf "$base/ours"
     timed pull-dockers "${docker[@]}" pull -q "$image"
     "${docker[@]}" rmi -f "$image" >/dev/null
+    if has ctr && has containerd; then
+        start_containerd
+        timed pull-ctr ctr -a "$base/c.sock" image pull --plain-http "$image"
+        stop "$containerd"
+        containerd=''
+        rm -rf "$base/containerd" "$base/containerd-state"
+    fi
+    if has podman; then
+        podman=(env -u DOCKER_CONFIG podman --root "$base/podman" --runroot "$base/podman-run" --storage-driver overlay)
+        timed pull-podman "${podman[@]}" pull -q --tls-verify=false "$image"
+        "${podman[@]}" rmi -f "$image" >/dev/null
+        umount "$base/podman/overlay" 2>/dev/null || true
+        rm -rf "$base/podman" "$base/podman-run"
+    fi
+    if has umoci && has skopeo; then
+        timed pull-umoci sh -c "skopeo --insecure-policy copy -q --src-tls-verify=false docker://$image oci:$base/umoci-layout:1 &&
+            umoci unpack --image $base/umoci-layout:1 $base/umoci"
+        rm -rf "$base/umoci-layout" "$base/umoci"
+    fi
 done
+for connection in uncut cut; do
+    kill "${!connection}" && wait "${!connection}" || true
+    tail -n 1 "$base/$connection" | awk -v what="$connection" -v runs="$runs" '{ printf "through the proxy, %s: %d bytes and %d cuts a pull\n", what, $1 / runs, $2 / runs }' >>"$base/counts"
+done
+uncut='' cut=''
 stop_daemon
 
 echo "| work | seconds | MB |"
@@ -105,8 +156,14 @@ echo "|---|---|---|"
 row "pull" pull
 row "pull of a present image" present
 row "layer-unpack of the same image as an OCI layout" unpack
+row "pull through a proxy" pull-uncut
+row "pull through a proxy that cuts each connection after 50 MB" pull-cut
 row "docker pull (memory: the client's)" pull-dockers
+for peer in ctr podman umoci; do
+    [ ! -e "$base/pull-$peer" ] || row "$peer" "pull-$peer"
+done
 row "push" push
 row "push --compress gzip=1" push-fast
 row "docker push (memory: the client's)" push-dockers
 awk '{ size[$1] = $2 } END { for (who in size) printf "registry after push, %s: %d bytes\n", who, size[who] }' "$base/sizes" | sort
+cat "$base/counts"

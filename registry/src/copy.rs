@@ -1,4 +1,5 @@
-//! Images from one registry or layout to another, or from containerd's store, as they are: blobs and documents by their digests, nothing unpacked.
+//! Images from one registry, layout or archive to another, or from containerd's store, as they are: blobs and documents by their digests,
+//! nothing unpacked.
 //!
 //! ```text
 //! blob -> is it there?                              -> nothing to do
@@ -7,54 +8,40 @@
 //! documents that an index names, then the one that the name leads to
 //! ```
 
+mod archive;
 mod document;
 mod layout;
+mod packed;
+mod place;
+mod referrers;
 mod stored;
 
 use std::collections::HashSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use images::source::Platform;
 use layerfs::Digest;
-use snapshot::reference::Reference;
 
+pub use self::archive::{ArchiveName, NewArchive};
 use self::document::{Descriptor, Parsed};
-pub use self::layout::Layout;
+pub use self::layout::{Layout, LayoutSource};
+pub use self::packed::Packed;
+use self::place::Role;
+pub use self::place::{Source, Target};
 pub use self::stored::StoredImage;
-use crate::blob::{Blob, Relayed};
-use crate::body::Content;
-use crate::client::RegistryClient;
 use crate::error::RegistryError;
 use crate::lock;
 use crate::push::Arrival;
-use crate::resolve::{Document, choose, document, scope};
-use crate::upload::{Begun, Delivery, Repository, scope_to_push};
+use crate::resolve::{Document, choose};
+use crate::upload::Delivery;
 
 /// How many indexes may be in each other.
 const MAX_DEPTH: usize = 4;
 
 /// The most documents of one image that are copied.
 const MAX_DOCUMENTS: usize = 10_000;
-
-/// Where an image is copied from, or to.
-#[derive(Debug)]
-pub enum Place {
-    /// A repository of a registry.
-    Registry(Arc<RegistryClient>, Reference),
-    /// An OCI image layout, a directory.
-    Layout(Layout),
-}
-
-/// Where an image is copied from.
-#[derive(Debug, Clone, Copy)]
-pub enum Source<'s> {
-    /// A registry or a layout.
-    Place(&'s Place),
-    /// containerd's store of a data-root.
-    Store(StoredImage<'s>),
-}
 
 /// Something that is told how blobs are copied; calls come from any thread.
 pub trait CopyListener: Sync {
@@ -73,6 +60,8 @@ pub trait CopyListener: Sync {
 pub struct CopyOptions<'o> {
     /// Whether an index is copied whole; else the image for one platform is.
     pub all: bool,
+    /// Whether what is said of the image, by signatures and other documents about it, is copied as well.
+    pub referrers: bool,
     /// Which platform; `None` for this machine's.
     pub platform: Option<&'o Platform>,
     /// Blobs that are copied at once.
@@ -95,8 +84,8 @@ pub struct Copied {
 /// # Errors
 /// [`RegistryError`]. Blobs that are at the target stay there.
 pub fn copy(
-    from: Source<'_>,
-    to: &Place,
+    from: &Source<'_>,
+    to: &Target,
     options: CopyOptions<'_>,
     listener: &dyn CopyListener,
 ) -> Result<Copied, RegistryError> {
@@ -112,26 +101,38 @@ pub fn copy(
             top = from.document(Some(chosen))?;
         }
     }
-    if let Place::Registry(_, target) = to
+    if let Target::Registry(_, target) = to
         && let Some(expected) = target.digest().filter(|digest| *digest != top.digest)
     {
         return Err(RegistryError::ManifestDigest { host: from.shown(), expected, found: top.digest });
     }
-    let mut documents = Vec::new();
-    work.collect(&top, 0, &mut HashSet::new(), &mut documents)?;
-    let blobs: Vec<Descriptor> = documents.iter().flat_map(|(_, parsed)| parsed.blobs.iter().cloned()).collect();
-    work.blobs(blobs)?;
-    for (document, _) in &documents {
-        work.check_stop()?;
-        to.put(document, document.digest == top.digest)?;
+    let (mut documents, mut seen) = (Vec::new(), HashSet::new());
+    work.collect(&top, Role::Top, 0, &mut seen, &mut documents)?;
+    if options.referrers {
+        work.referrers(&mut seen, &mut documents)?;
     }
+    let blobs: Vec<Descriptor> = documents.iter().flat_map(|found| found.parsed.blobs.iter().cloned()).collect();
+    work.blobs(blobs)?;
+    for Found { document, role, .. } in &documents {
+        work.check_stop()?;
+        to.put(document, role)?;
+    }
+    to.finish()?;
     Ok(Copied { digest: top.digest, size: top.bytes.len() })
+}
+
+/// A document that is copied.
+struct Found {
+    document: Document,
+    role: Role,
+    /// What it names, as far as that is not there.
+    parsed: Parsed,
 }
 
 /// One copy.
 struct Work<'w> {
-    from: Source<'w>,
-    to: &'w Place,
+    from: &'w Source<'w>,
+    to: &'w Target,
     options: CopyOptions<'w>,
     listener: &'w dyn CopyListener,
     /// Blobs that are at the target, or on their way there.
@@ -157,9 +158,10 @@ impl Work<'_> {
     fn collect(
         &self,
         document: &Document,
+        role: Role,
         depth: usize,
         seen: &mut HashSet<Digest>,
-        found: &mut Vec<(Document, Parsed)>,
+        found: &mut Vec<Found>,
     ) -> Result<(), RegistryError> {
         self.check_stop()?;
         if !seen.insert(document.digest) {
@@ -171,16 +173,38 @@ impl Work<'_> {
             return Err(RegistryError::Document { url: self.from.shown(), reason });
         }
         // What is pushed from a store is said layer by layer, as docker says it, and a blob more may be looked for.
-        if matches!(self.from, Source::Place(_)) && self.to.has(document)? {
-            parsed = Parsed::default();
+        if !matches!(self.from, Source::Store(_)) && self.to.has(document)? {
+            parsed.blobs.clear();
+            // What is said of the documents it names may have come later.
+            if !self.options.referrers {
+                parsed.documents.clear();
+            }
         }
         for digest in parsed.documents.drain(..) {
             if !seen.contains(&digest) {
                 let inner = self.from.document(Some(digest))?;
-                self.collect(&inner, depth + 1, seen, found)?;
+                self.collect(&inner, Role::Part, depth + 1, seen, found)?;
             }
         }
-        found.push((document.clone(), parsed));
+        found.push(Found { document: document.clone(), role, parsed });
+        Ok(())
+    }
+
+    /// Appends what is said of the documents, and what is said of that.
+    fn referrers(&self, seen: &mut HashSet<Digest>, found: &mut Vec<Found>) -> Result<(), RegistryError> {
+        let mut at = 0;
+        while let Some(subject) = found.get(at).map(|found| found.document.digest) {
+            at += 1;
+            for digest in self.from.referrers(subject)? {
+                let document = self.from.document(Some(digest))?;
+                self.collect(&document, Role::Referrer(subject), 0, seen, found)?;
+            }
+            for tag in referrers::tags(subject) {
+                if let Some(document) = self.from.tagged(&tag)? {
+                    self.collect(&document, Role::Tag(tag), 0, seen, found)?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -222,24 +246,7 @@ impl Work<'_> {
             Some(arrival) => arrival,
             None => {
                 self.listener.begin(blob.digest, blob.size);
-                let delivery = BlobDelivery { work: self, blob: blob.digest };
-                match self.from {
-                    Source::Place(Place::Registry(client, reference)) => {
-                        let (name, scope) = (reference.familiar(), scope(reference));
-                        let (repository, name, scope) = (reference.path(), name.as_str(), scope.as_str());
-                        let &Descriptor { digest, size } = blob;
-                        let blob = Blob { client, repository, name, scope, digest, size };
-                        self.to.take(blob.digest, (&Relayed::new(blob), size), &delivery)?;
-                    }
-                    Source::Store(image) => {
-                        let file = image.open_blob(blob.digest, blob.size)?;
-                        self.to.take(blob.digest, (&file, blob.size), &delivery)?;
-                    }
-                    Source::Place(Place::Layout(layout)) => {
-                        let file = layout.open_blob(blob.digest, blob.size)?;
-                        self.to.take(blob.digest, (&file, blob.size), &delivery)?;
-                    }
-                }
+                self.from.send(blob, self.to, &BlobDelivery { work: self, blob: blob.digest })?;
                 Arrival::Sent
             }
         };
@@ -265,111 +272,5 @@ impl Delivery for BlobDelivery<'_> {
 
     fn is_stopped(&self) -> bool {
         self.work.is_stopped()
-    }
-}
-
-impl Source<'_> {
-    /// What it is, for messages.
-    fn shown(&self) -> String {
-        match self {
-            Self::Place(place) => place.shown(),
-            Self::Store(image) => image.name.to_owned(),
-        }
-    }
-
-    /// The document that the name leads to, or the one of this digest.
-    fn document(&self, digest: Option<Digest>) -> Result<Document, RegistryError> {
-        match self {
-            Self::Place(place) => place.document(digest),
-            Self::Store(image) => image.document(digest),
-        }
-    }
-}
-
-impl Place {
-    /// What it is, for messages.
-    fn shown(&self) -> String {
-        match self {
-            Self::Registry(_, reference) => reference.familiar(),
-            Self::Layout(layout) => layout.shown(),
-        }
-    }
-
-    /// The document that the name leads to, or the one of this digest.
-    fn document(&self, digest: Option<Digest>) -> Result<Document, RegistryError> {
-        match self {
-            Self::Registry(client, reference) => document(client, reference, digest),
-            Self::Layout(layout) => layout.document(digest),
-        }
-    }
-
-    /// Whether the document is there, with all that it names.
-    fn has(&self, document: &Document) -> Result<bool, RegistryError> {
-        match self {
-            Self::Registry(client, reference) => {
-                let scope = scope_to_push(reference.path(), &[]);
-                let repository = Repository { client, path: reference.path(), scope: &scope };
-                repository.has_manifest(document.digest, &document.media_type)
-            }
-            // Its blobs may be missing all the same, and to look for them is cheap.
-            Self::Layout(_) => Ok(false),
-        }
-    }
-
-    /// Finds a blob, or has the registry take it from another of its repositories.
-    fn find(&self, from: Source<'_>, blob: &Descriptor) -> Result<Option<Arrival>, RegistryError> {
-        let (client, to) = match self {
-            Self::Layout(layout) => return Ok(layout.has_blob(blob.digest, blob.size).then_some(Arrival::Existed)),
-            Self::Registry(client, reference) => (client, reference),
-        };
-        let scope = scope_to_push(to.path(), &[]);
-        let repository = Repository { client, path: to.path(), scope: &scope };
-        if repository.blob_size(blob.digest)?.is_some() {
-            return Ok(Some(Arrival::Existed));
-        }
-        let Source::Place(Self::Registry(_, from)) = from else { return Ok(None) };
-        if from.domain() != to.domain() || from.path() == to.path() {
-            return Ok(None);
-        }
-        let scope = scope_to_push(to.path(), &[from.path()]);
-        let repository = Repository { client, path: to.path(), scope: &scope };
-        match client.repeat(|| repository.begin(Some((blob.digest, from.path())))) {
-            Ok(Begun::Mounted) => Ok(Some(Arrival::Mounted { from: from.path().to_owned() })),
-            Ok(Begun::Session(_)) => Ok(None),
-            // Mounting only saves time: whatever the registry has against it, the bytes can be sent.
-            Err(error) if error.is_answer() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Takes the bytes of a blob.
-    fn take(
-        &self,
-        digest: Digest,
-        (content, size): (&dyn Content, u64),
-        delivery: &dyn Delivery,
-    ) -> Result<(), RegistryError> {
-        match self {
-            Self::Registry(client, reference) => {
-                let scope = scope_to_push(reference.path(), &[]);
-                let repository = Repository { client, path: reference.path(), scope: &scope };
-                repository.deliver(digest, (content, size), delivery)
-            }
-            Self::Layout(layout) => layout.write_blob(digest, (content, size), delivery),
-        }
-    }
-
-    /// Puts a document there: under the name if it is the one that the name shall lead to.
-    fn put(&self, document: &Document, is_top: bool) -> Result<(), RegistryError> {
-        match self {
-            Self::Registry(client, reference) => {
-                let scope = scope_to_push(reference.path(), &[]);
-                let repository = Repository { client, path: reference.path(), scope: &scope };
-                let digest = document.digest.to_string();
-                let which = reference.tag().filter(|_| is_top).unwrap_or(&digest);
-                repository.put_manifest(which, &document.media_type, &document.bytes).map(drop)
-            }
-            Self::Layout(layout) => layout.put(document, is_top),
-        }
     }
 }

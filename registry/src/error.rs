@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use images::output::OutputError;
 use images::save::SaveError;
-use images::source::ArchiveError;
+use images::source::{ArchiveError, SelectionError};
 use layerfs::Digest;
 use snapshot::StoreError;
 
@@ -234,6 +235,24 @@ pub enum RegistryError {
     /// The manifest does not describe an image that can be stored.
     #[error(transparent)]
     Image(#[from] ArchiveError),
+    /// An archive does not have exactly the image that is wanted.
+    #[error("{of}")]
+    NotOne {
+        /// The archive.
+        of: String,
+        /// Which images it has.
+        #[source]
+        source: SelectionError,
+    },
+    /// An archive that can only be read from its front.
+    #[error("{}: the archive is compressed", .path.display())]
+    Compressed {
+        /// The archive.
+        path: PathBuf,
+    },
+    /// An archive cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// A file of this machine cannot be read or written.
     #[error("{}", .path.display())]
     File {

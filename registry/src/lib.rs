@@ -6,7 +6,7 @@
 //! Downloads   blobs, several at once, each into a file named by its digest, resumed from what is there
 //! Remote      all that as an images::source::ImageSource: whoever unpacks reads a blob while it arrives
 //! Push        images of a store: what the registry has is found, the rest is packed and sent
-//! copy        images from one registry or layout to another, as they are
+//! copy        images from one registry, layout or archive to another, as they are
 //! ```
 //!
 //! Blocking, with a thread for each transfer. oci-client was looked at: it makes an anonymous request of one whose token was
@@ -46,7 +46,10 @@ mod wait;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use client::{ClientOptions, RegistryClient};
-pub use copy::{Copied, CopyListener, CopyOptions, Layout, Place, Source, StoredImage, copy};
+pub use copy::{
+    ArchiveName, Copied, CopyListener, CopyOptions, Layout, LayoutSource, NewArchive, Packed, Source, StoredImage,
+    Target, copy,
+};
 pub use credentials::{CredentialStore, Credentials, Saved, host_of};
 pub use download::BlobListener;
 pub use error::{RegistryError, Reported};

@@ -171,7 +171,7 @@ impl<'p> Push<'p> {
         let descriptors: Vec<Descriptor> = layers.iter().map(descriptor).collect();
         let form = self.options.form;
         let manifest = form.document((image.id.0, config.len() as u64), &descriptors);
-        let digest = repository.put_manifest(tag, form.media_type(), &manifest)?;
+        let digest = repository.put_manifest(tag, form.media_type(), &manifest)?.digest;
         Ok(PushedImage { digest, size: manifest.len(), layers })
     }
 

@@ -25,7 +25,7 @@ const MAX_DEPTH: usize = 4;
 const MAX_TAGS: u64 = 16 << 20;
 const MAX_PAGES: usize = 10_000;
 
-const INDEXES: [&str; 2] =
+pub(crate) const INDEXES: [&str; 2] =
     ["application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.oci.image.index.v1+json"];
 pub(crate) const MANIFESTS: [&str; 2] =
     ["application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json"];

@@ -258,7 +258,7 @@ impl Repository<'_> {
     }
 
     /// Puts a manifest under a tag or its digest. The registry must agree on its digest.
-    pub(crate) fn put_manifest(&self, which: &str, media_type: &str, bytes: &[u8]) -> Result<Digest, RegistryError> {
+    pub(crate) fn put_manifest(&self, which: &str, media_type: &str, bytes: &[u8]) -> Result<Put, RegistryError> {
         let path = format!("/v2/{}/manifests/{which}", self.path);
         let sent = Sent::Bytes { media_type, bytes };
         let answer = self.client.repeat(|| self.client.once_with(&Method::PUT, &path, self.scope, &[], sent))?;
@@ -267,9 +267,16 @@ impl Repository<'_> {
             Some(found) if found != expected => {
                 Err(RegistryError::ManifestDigest { host: self.client.host().address().to_owned(), expected, found })
             }
-            _ => Ok(expected),
+            _ => Ok(Put { digest: expected, is_listed: answer.header("oci-subject").is_some() }),
         }
     }
+}
+
+/// A manifest that a repository has taken.
+pub(crate) struct Put {
+    pub(crate) digest: Digest,
+    /// Whether the registry lists it as a referrer of its subject.
+    pub(crate) is_listed: bool,
 }
 
 /// How many bytes the registry says it has of an upload (distribution-spec 1.1: `Range: 0-LAST`, and `0-0` also for none).

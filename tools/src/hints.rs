@@ -274,6 +274,10 @@ fn of_registry(error: &RegistryError) -> Option<String> {
                 .into(),
         ),
         RegistryError::NoPlatform { .. } => Some(OTHER_PLATFORM.into()),
+        RegistryError::NotOne { of, source: SelectionError::SeveralImages { .. } } => {
+            Some(format!("{of}:NAME chooses one"))
+        }
+        RegistryError::Compressed { .. } => Some("gunzip, unzstd, unxz or bunzip2 makes it one that is not".into()),
         RegistryError::MediaType { media_type } if media_type.contains(".distribution.manifest.v1+") => {
             Some("pushed again by a docker of today, it has a manifest that is known here".into())
         }

@@ -13,6 +13,7 @@
 //! `.<name>.layerfs-<digits>`.
 //! Nothing waits for the disk: a power cut right after may lose the file, as with `docker save`.
 
+mod blobs;
 mod compressor;
 mod documents;
 mod error;
@@ -41,6 +42,7 @@ use snapshot::root::DataRoot;
 use snapshot::schema::image::ImageStore;
 use snapshot::schema::layer::LayerStore;
 
+pub use blobs::NewArchive;
 pub use documents::SavedLayer;
 pub(crate) use documents::ref_name;
 pub use error::SaveError;

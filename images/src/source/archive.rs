@@ -111,7 +111,11 @@ impl Archive {
         missing_is_none(self.blob(file)).map(|blob| blob.is_some())
     }
 
-    fn blob(&self, file: &str) -> Result<Blob, ArchiveError> {
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Name`] if there is none, or none that can be meant; [`ArchiveError::Read`].
+    pub fn blob(&self, file: &str) -> Result<Blob, ArchiveError> {
         match &self.files {
             Files::Tar { blob, names } => {
                 let range = names.resolve(file)?.clone();
@@ -126,8 +130,11 @@ impl Archive {
         }
     }
 
-    /// The bytes of a JSON file, copied: mapped text could change while it is parsed.
-    fn json(&self, file: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
+    /// The bytes of a JSON file, copied: mapped text could change while it is parsed. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ArchiveError::TooLarge`], [`ArchiveError::Name`] for a name that cannot be meant, [`ArchiveError::Read`].
+    pub fn json(&self, file: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
         let too_large = |size| ArchiveError::TooLarge { file: file.to_owned(), size, limit: MAX_JSON };
         match &self.files {
             Files::Tar { .. } => {

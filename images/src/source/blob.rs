@@ -129,6 +129,12 @@ impl Blob {
         BlobReader { blob: self, opened: None, at: 0 }
     }
 
+    /// Reads the bytes from the byte `at` on.
+    #[must_use]
+    pub fn reader_at(&self, at: u64) -> impl Read + '_ {
+        BlobReader { blob: self, opened: None, at }
+    }
+
     /// Reads the bytes from the front, and keeps the file open as long as that lasts.
     pub(crate) fn into_reader(self) -> OwnedBlobReader {
         OwnedBlobReader { blob: self, opened: None, at: 0 }
@@ -157,7 +163,7 @@ impl Blob {
     /// How the bytes are compressed, according to the first ones, which are read. An error is ignored here: whoever reads the
     /// blob meets it again.
     #[must_use]
-    pub(crate) fn compression(&self) -> Compression {
+    pub fn compression(&self) -> Compression {
         let mut head = Vec::new();
         let read = self.reader().take(SNIFF_LEN as u64).read_to_end(&mut head);
         Compression::sniff(read.map(|_| head.as_slice()).unwrap_or_default())

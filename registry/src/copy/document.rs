@@ -28,6 +28,8 @@ struct Manifest {
     schema_version: u8,
     config: Option<Entry>,
     layers: Option<Vec<Entry>>,
+    /// What an artifact of OCI 1.1's drafts has.
+    blobs: Option<Vec<Entry>>,
     manifests: Option<Vec<Entry>>,
 }
 
@@ -57,7 +59,8 @@ impl Parsed {
             }
             return Ok(parsed);
         }
-        for entry in manifest.config.into_iter().chain(manifest.layers.unwrap_or_default()) {
+        let layers = [manifest.layers, manifest.blobs].into_iter().flatten().flatten();
+        for entry in manifest.config.into_iter().chain(layers) {
             // Layers that are not distributed are nowhere but at their own addresses.
             if !is_foreign(&entry.media_type) {
                 parsed.blobs.push(Descriptor { digest: digest(&entry.digest)?, size: entry.size });

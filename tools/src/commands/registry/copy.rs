@@ -1,4 +1,4 @@
-//! `layerfs registry copy`: an image from one registry or layout to another, without a data-root.
+//! `layerfs registry copy`: an image from one registry, layout or archive to another, without a data-root.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use layerfs::Digest;
-use registry::{Arrival, CopyListener, CopyOptions, Layout, Place, RegistryClient, RegistryError, Source};
+use registry::{
+    ArchiveName, Arrival, CopyListener, CopyOptions, Layout, LayoutSource, ManifestForm, NewArchive, Packed,
+    RegistryError, Source, Target,
+};
 use snapshot::reference::Reference;
 
 use crate::blob_bars::BlobBars;
@@ -17,15 +20,19 @@ use crate::{output, signals};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The image, as NAME[:TAG|@DIGEST] or oci:DIRECTORY[:NAME]
+    /// The image, as NAME[:TAG|@DIGEST], oci:DIRECTORY[:NAME], oci-archive:FILE[:NAME] or docker-archive:FILE[:NAME[:TAG]]
     source: String,
 
-    /// Where it goes, as NAME[:TAG] or oci:DIRECTORY[:NAME]
+    /// Where it goes, in the same forms, without a digest
     target: String,
 
     /// Copy the images for all platforms, and the index that names them
     #[arg(short, long, conflicts_with = "platform")]
     all: bool,
+
+    /// Copy what is said of the image, too: signatures, attestations and other documents that refer to it
+    #[arg(long)]
+    referrers: bool,
 
     /// Image to take of a name that has several [default: this machine's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
@@ -48,10 +55,29 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let platform = platform.map_err(|error| UsageError(error.to_string()))?;
     let interrupted = signals::interrupted()?;
     let flags = &args.registry;
-    let from = place(&args.source, |reference| flags.client(reference, &interrupted))?;
-    let to = place(&args.target, |reference| flags.client_to_push(reference, &interrupted))?;
+    let target = Place::parse(&args.target)?;
+    let from = match Place::parse(&args.source)? {
+        Place::Registry(name) => Source::Registry(Arc::new(flags.client(&name, &interrupted)?), name),
+        Place::Layout(dir, name) => Source::Layout(LayoutSource::directory(dir, name)),
+        Place::OciArchive(file, name) => Source::Layout(LayoutSource::archive(file, name)?),
+        Place::DockerArchive(file, name) => {
+            let is_layout = matches!(target, Place::Layout(..) | Place::OciArchive(..));
+            let form = if is_layout { ManifestForm::Oci } else { ManifestForm::Docker };
+            Source::Packed(Packed::open(file, name.as_deref(), form, &interrupted)?)
+        }
+    };
+    let to = match target {
+        Place::Registry(name) => Target::Registry(Arc::new(flags.client_to_push(&name, &interrupted)?), name),
+        Place::Layout(dir, name) => Target::Layout(Layout::new(dir, name)),
+        Place::OciArchive(file, name) => Target::Archive(NewArchive::create(file, ArchiveName::Layout(name))?),
+        Place::DockerArchive(file, name) => {
+            let name = name.map(|name| parse(&name).map(Reference::with_default_tag)).transpose()?;
+            Target::Archive(NewArchive::create(file, ArchiveName::Docker(name))?)
+        }
+    };
     let options = CopyOptions {
         all: args.all,
+        referrers: args.referrers,
         platform: platform.as_ref(),
         most: args.max_concurrent.into(),
         interrupted: &interrupted,
@@ -67,20 +93,49 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a text names: an image of a registry, or of a layout in a directory.
-fn place(text: &str, client: impl Fn(&Reference) -> anyhow::Result<RegistryClient>) -> anyhow::Result<Place> {
-    if let Some(layout) = text.strip_prefix("oci:") {
-        let (dir, name) = match layout.rsplit_once(':') {
-            Some((dir, name)) if !name.contains('/') && !name.is_empty() => (dir, Some(name.to_owned())),
-            _ => (layout, None),
+/// What a text names, as skopeo spells it.
+enum Place {
+    /// An image of a registry.
+    Registry(Reference),
+    /// One of a layout in a directory.
+    Layout(PathBuf, Option<String>),
+    /// One of a layout in an archive.
+    OciArchive(PathBuf, Option<String>),
+    /// One of an archive as `docker save` makes it.
+    DockerArchive(PathBuf, Option<String>),
+}
+
+impl Place {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let transport = |name: &str| text.strip_prefix(name).and_then(|rest| rest.strip_prefix(':'));
+        let file = |path: &str| match path {
+            "" => bail!("{text:?} names no file and no directory"),
+            path => Ok(PathBuf::from(path)),
         };
-        if dir.is_empty() {
-            bail!("{text:?} names no directory");
+        if let Some(layout) = transport("oci") {
+            let (dir, name) = of_layout(layout);
+            return Ok(Self::Layout(file(dir)?, name));
         }
-        return Ok(Place::Layout(Layout::new(PathBuf::from(dir), name)));
+        if let Some(archive) = transport("oci-archive") {
+            let (path, name) = of_layout(archive);
+            return Ok(Self::OciArchive(file(path)?, name));
+        }
+        if let Some(archive) = transport("docker-archive") {
+            // The name may have colons.
+            let (path, name) = archive.split_once(':').map_or((archive, None), |(path, name)| (path, Some(name)));
+            let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
+            return Ok(Self::DockerArchive(file(path)?, name));
+        }
+        Ok(Self::Registry(parse(text.strip_prefix("docker://").unwrap_or(text))?.with_default_tag()))
     }
-    let reference = parse(text.strip_prefix("docker://").unwrap_or(text))?.with_default_tag();
-    Ok(Place::Registry(Arc::new(client(&reference)?), reference))
+}
+
+/// A path and the name of an image.
+fn of_layout(text: &str) -> (&str, Option<String>) {
+    match text.rsplit_once(':') {
+        Some((path, name)) if !name.contains('/') && !name.is_empty() => (path, Some(name.to_owned())),
+        _ => (text, None),
+    }
 }
 
 /// A line for each blob that is at the target, and bars on a terminal.

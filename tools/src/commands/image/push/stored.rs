@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use layerfs::Digest;
-use registry::{Arrival, CopyListener, CopyOptions, ManifestForm, Place, RegistryClient, RegistryError, Source};
+use registry::{Arrival, CopyListener, CopyOptions, ManifestForm, RegistryClient, RegistryError, Source};
 use serde_json::json;
 use snapshot::catalog::InContainerd;
 use snapshot::containerd::images::{StoredImage, StoredManifest};
@@ -96,10 +96,10 @@ fn push(
     };
     let familiar = name.familiar();
     let from = registry::StoredImage { content: &known.store.content, target, name: &familiar };
-    let to = Place::Registry(Arc::clone(client), name.clone());
+    let to = registry::Target::Registry(Arc::clone(client), name.clone());
     let most = args.max_concurrent_uploads.into();
-    let options = CopyOptions { all: true, platform: None, most, interrupted };
-    let copied = registry::copy(Source::Store(from), &to, options, &lines)?;
+    let options = CopyOptions { all: true, referrers: false, platform: None, most, interrupted };
+    let copied = registry::copy(&Source::Store(from), &to, options, &lines)?;
     let Lines { events, .. } = lines;
     events.tell("end", json!({"name": name.canonical(), "digest": copied.digest, "size": copied.size}));
     if !quiet {

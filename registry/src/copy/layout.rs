@@ -48,7 +48,7 @@ impl LayoutSource {
     /// The image `name` of the layout in the archive at `path`; without a name, the only one.
     ///
     /// # Errors
-    /// [`RegistryError::Image`], [`RegistryError::Config`] for what is no archive that can be read by offset.
+    /// [`RegistryError::Image`]; [`RegistryError::Compressed`], [`RegistryError::Config`] for what cannot be read by offset.
     pub fn archive(path: PathBuf, name: Option<String>) -> Result<Self, RegistryError> {
         Ok(Self { archive: Some(opened(&path)?), path, name })
     }

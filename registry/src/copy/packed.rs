@@ -40,7 +40,7 @@ impl Packed {
     /// that are compressed already are left as they are; `form` is the manifest's.
     ///
     /// # Errors
-    /// [`RegistryError::Archive`], [`RegistryError::NotOne`], [`RegistryError::Interrupted`]; [`RegistryError::Document`] for layers
+    /// [`RegistryError::Image`], [`RegistryError::NotOne`], [`RegistryError::Compressed`], [`RegistryError::Interrupted`]; [`RegistryError::Document`] for layers
     /// that are not what the config says, [`RegistryError::MediaType`] for a compression that such a manifest has no name for.
     pub fn open(
         path: PathBuf,

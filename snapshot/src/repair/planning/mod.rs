@@ -10,6 +10,7 @@ mod findings;
 mod images;
 mod mounts;
 mod records;
+mod search;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

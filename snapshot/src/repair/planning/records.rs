@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use layerfs::{ChainId, DiffId};
 
 use super::RepairPlanner;
+use super::depths::Depths;
+use super::search::Search;
 use crate::catalog::{MountDamage, Subject, with_causes};
 use crate::check::keeps_owners;
-use crate::driver::EntryKind;
 use crate::ids::{CacheId, MountName};
-use crate::liveness::Claim;
 use crate::repair::content;
 use crate::repair::error::RepairError;
 use crate::repair::mending::{Advice, Mending};
@@ -18,7 +18,7 @@ use crate::schema::layer::{LayerRecord, RecordField, RecordFields};
 use crate::schema::mount::named_directories;
 
 /// Why a record cannot be completed.
-enum Lack {
+pub(super) enum Lack {
     /// Nothing proves which content is the layer's, or what it stands on.
     Identity,
     /// Nothing proves which directory is the layer's.
@@ -27,6 +27,8 @@ enum Lack {
     Size(String),
     /// What may prove it cannot be read, for this reason.
     Unread(String),
+    /// Not all of these were tried, as too many records are broken.
+    Untried(&'static str),
 }
 
 impl RepairPlanner<'_> {
@@ -72,20 +74,34 @@ impl RepairPlanner<'_> {
         let unread = broken.iter().find_map(|(_, said)| said.unread.clone()).or_else(|| self.unread_stack());
         self.unread = self.unread.take().or(unread);
         self.part_shared_directories();
+        self.sort_by_depth(&mut broken);
+        let mut search = Search::new(self, names);
         for (layer, said) in broken {
-            let other = self.other_name(layer, &said, &names);
+            let other = self.other_name(layer, &said, &search.names);
             if !self.is_chosen(other.unwrap_or(layer)) {
                 continue;
             }
             if let Some(to) = other {
                 let cause = "its record is not at the place that its diff and parent say";
                 self.step(Subject::Layer(to), cause, Mending::RenameRecord { from: layer, to });
-                self.complete(to, &said, &names);
+                self.complete(to, &said, &mut search);
             } else {
-                self.complete(layer, &said, &names);
+                self.complete(layer, &said, &mut search);
             }
         }
         Ok(())
+    }
+
+    /// Puts layers before those that stand on them, as far as configs and records tell: where a layer is helps to find what is above.
+    fn sort_by_depth(&self, broken: &mut [(ChainId, RecordFields)]) {
+        let said: HashMap<ChainId, Option<ChainId>> =
+            broken.iter().filter_map(|(layer, said)| Some((*layer, said.parent.clone().ok()?))).collect();
+        let below = |layer| match self.proven.get(&layer) {
+            Some((_, below)) => *below,
+            None => said.get(&layer).copied().flatten(),
+        };
+        let mut depths = Depths::default();
+        broken.sort_by_cached_key(|(layer, _)| depths.of(*layer, below));
     }
 
     /// Of the records that name the same directory, keeps the one whose files are in it. The others are dropped, and
@@ -140,10 +156,11 @@ impl RepairPlanner<'_> {
     }
 
     /// Completes a record, or drops it.
-    fn complete(&mut self, layer: ChainId, said: &RecordFields, names: &HashSet<ChainId>) {
-        match self.completed(layer, said, names) {
+    fn complete(&mut self, layer: ChainId, said: &RecordFields, search: &mut Search) {
+        match self.completed(layer, said, search) {
             Ok(record) => {
                 self.restore_fields(layer, said, &record);
+                search.add(&record);
                 self.records.insert(layer, record);
             }
             // dockerd loads this record in spite of its wrong chain id. It belongs to no image and does no harm, so it
@@ -159,6 +176,10 @@ impl RepairPlanner<'_> {
             Err(Lack::Unread(cause)) => {
                 let reason = format!("its record is not complete, and what may complete it cannot be read: {cause}");
                 self.leave(layer, reason);
+            }
+            Err(Lack::Untried(what)) => {
+                let reason = "its record is not complete, and too many are broken to try all";
+                self.leave(layer, format!("{reason} {what} for each: repair again when the others are mended"));
             }
             Err(Lack::Identity) => {
                 self.drop_record(layer, said, "its record does not say which layer it is, and nothing else proves it");
@@ -179,19 +200,25 @@ impl RepairPlanner<'_> {
         self.step(Subject::Layer(layer), cause, Mending::DropRecord { layer });
     }
 
-    fn completed(&self, layer: ChainId, said: &RecordFields, names: &HashSet<ChainId>) -> Result<LayerRecord, Lack> {
+    fn completed(&self, layer: ChainId, said: &RecordFields, search: &mut Search) -> Result<LayerRecord, Lack> {
         let cache_id = said.cache_id.clone().ok();
-        let with_parent = |diff_id: DiffId| Some((diff_id, self.parent_of(layer, diff_id, names)?));
-        let own = || said.diff_id.as_ref().ok().copied().and_then(with_parent);
-        let identity = match (self.proven.get(&layer).copied().or_else(own), &cache_id) {
-            (None, Some(id)) => self.replayed(layer, id).map_err(Lack::Unread)?.and_then(with_parent),
-            (identity, _) => identity,
-        };
+        let mut identity = self.proven.get(&layer).copied();
+        if identity.is_none()
+            && let Ok(diff_id) = said.diff_id
+        {
+            identity = search.find_parent(self, layer, diff_id, said)?.map(|parent| (diff_id, parent));
+        }
+        if identity.is_none()
+            && let Some(id) = &cache_id
+            && let Some(diff_id) = self.replayed(layer, id).map_err(Lack::Unread)?
+        {
+            identity = search.find_parent(self, layer, diff_id, said)?.map(|parent| (diff_id, parent));
+        }
         let unread = |lack| self.unread.clone().map_or(lack, Lack::Unread);
         let (diff_id, parent) = identity.ok_or_else(|| unread(Lack::Identity))?;
         let found = match cache_id {
             Some(id) => Some(id),
-            None => self.find_directory(layer, diff_id).map_err(Lack::Unread)?,
+            None => search.find_directory(self, layer, diff_id, parent)?,
         };
         let cache_id = found.ok_or_else(|| unread(Lack::Directory))?;
         let size = said.size.clone().ok().or_else(|| self.layers.untrimmed_size(self.name_now(layer)));
@@ -201,16 +228,6 @@ impl RepairPlanner<'_> {
             None => self.measure(layer, &cache_id).map_err(Lack::Size)?.unwrap_or_default(),
         };
         Ok(LayerRecord { chain_id: layer, diff_id, parent, cache_id, size })
-    }
-
-    /// The parent with which this diff id makes the layer's chain id, which is a hash of both. `None` if no known layer
-    /// is that parent.
-    fn parent_of(&self, layer: ChainId, diff_id: DiffId, names: &HashSet<ChainId>) -> Option<Option<ChainId>> {
-        if ChainId::next(None, diff_id) == layer {
-            return Some(None);
-        }
-        let known = &mut names.iter().chain(self.proven.keys());
-        known.find(|parent| ChainId::next(Some(**parent), diff_id) == layer).map(|parent| Some(*parent))
     }
 
     /// The diff id that a layer's journal and a directory make together; `None` if they make none.
@@ -229,7 +246,7 @@ impl RepairPlanner<'_> {
     ///
     /// # Errors
     /// Why that cannot be told.
-    fn is_directory_of(&self, layer: ChainId, directory: &CacheId, diff_id: DiffId) -> Result<bool, String> {
+    pub(super) fn is_directory_of(&self, layer: ChainId, directory: &CacheId, diff_id: DiffId) -> Result<bool, String> {
         if self.replayed(layer, directory)? != Some(diff_id) {
             return Ok(false);
         }
@@ -270,46 +287,6 @@ impl RepairPlanner<'_> {
             return layerfs::tree_size(&content).map(Some).map_err(|error| with_causes(&error));
         }
         Ok(self.layers.journal(self.name_now(layer)).ok().flatten().and_then(content::member_sizes))
-    }
-
-    /// Finds the directory of a layer whose record does not name it any more: the one that its children or containers
-    /// stand on, or one that nobody else has and that makes the layer's diff id. `None` if no directory in the home is
-    /// the layer's.
-    ///
-    /// # Errors
-    /// Why a directory that may be the layer's cannot be read.
-    fn find_directory(&self, layer: ChainId, diff_id: DiffId) -> Result<Option<CacheId>, String> {
-        let below = |id: &str| self.home.nearest_below(id).cloned();
-        let children = self.records.values().filter(|record| record.parent == Some(layer));
-        let children = children.map(|record| record.cache_id.as_str());
-        let mounts = self.mounts.iter().filter(|mount| mount.parent == Some(layer));
-        let mounts = mounts.filter_map(|mount| mount.init_id.as_ref().or(mount.mount_id.as_ref())).map(CacheId::as_str);
-        let others = |id: &str| self.has_another_owner(layer, id);
-        let named = children.chain(mounts).filter_map(below).find(|id| !others(id));
-        if let Some(id) = named.and_then(|id| id.parse().ok()) {
-            return Ok(Some(id));
-        }
-        let free = self.home.entries.iter().filter(|(id, entry)| entry.kind == EntryKind::Layer && !others(id));
-        let mut unread = None;
-        for id in free.filter_map(|(id, _)| id.parse().ok()) {
-            match self.is_directory_of(layer, &id, diff_id) {
-                Ok(true) => return Ok(Some(id)),
-                Ok(false) => {}
-                Err(cause) => drop(unread.get_or_insert(cause)),
-            }
-        }
-        unread.map_or(Ok(None), Err)
-    }
-
-    /// Whether a directory belongs to another layer or a container. A claim by BuildKit does not count, since BuildKit
-    /// shares the directories of the layers that it has built.
-    fn has_another_owner(&self, layer: ChainId, id: &str) -> bool {
-        let claims = self.view.liveness.entry(id).map(|entry| entry.claims.as_slice()).unwrap_or_default();
-        claims.iter().any(|claim| match claim {
-            Claim::Layer(owner) => *owner != layer && *owner != self.name_now(layer),
-            Claim::Mount(_) | Claim::Init(_) | Claim::Removing(_) => true,
-            _ => false,
-        })
     }
 
     fn restore_fields(&mut self, layer: ChainId, said: &RecordFields, record: &LayerRecord) {

@@ -1,6 +1,6 @@
-//! Changes of a store (an import, a tag, an rm, a commit, a flatten, a container that comes or goes) of which one system call
-//! fails, or which are killed before one: the store is then as before or
-//! complete, without leftovers; what was killed, the next command that writes puts right.
+//! Changes of a store (an import, a tag, an rm, a commit, a flatten, a tree that becomes an image, a container that comes or goes)
+//! of which one system call fails, or which are killed before one: the store is then as before or complete, without leftovers; what
+//! was killed, the next command that writes puts right.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
@@ -16,6 +16,7 @@ use testkit::{Random, TreeState, kill, synthetic};
 /// Calls that open, read, change, or make durable what is in a store.
 const CALLS: &[&str] = &[
     "openat",
+    "openat2",
     "mkdirat",
     "renameat",
     "unlinkat",
@@ -53,6 +54,8 @@ enum Deed {
     Commit,
     /// Of an image with four layers.
     Flatten,
+    /// `image import` of the tar of a tree.
+    ImportTree,
     /// Of a container with a volume.
     Create,
     /// Of a container with a volume.
@@ -71,6 +74,8 @@ enum Deed {
 
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 const MOVED: &str = "moved:1";
+/// The tar of a tree, beside the archive.
+const TREE: &str = "tree.tar";
 /// A volume that no container uses.
 const FREE: &str = "free";
 
@@ -87,7 +92,7 @@ impl Deed {
 
     /// Whether a container and a volume that it does not use are there before.
     fn needs_container(self) -> bool {
-        !matches!(self, Self::Import | Self::Tag | Self::Remove | Self::Flatten)
+        !matches!(self, Self::Import | Self::Tag | Self::Remove | Self::Flatten | Self::ImportTree)
     }
 
     fn command(self, archive: &Path, root: &Path) -> Command {
@@ -98,6 +103,9 @@ impl Deed {
             Self::Remove => layerfs(&["image", "rm", "--root", root, synthetic::TAG]),
             Self::Commit => layerfs(&["container", "commit", "--root", root, "box", MOVED]),
             Self::Flatten => layerfs(&["image", "flatten", "--root", root, synthetic::TAG, "--tag", MOVED]),
+            Self::ImportTree => {
+                layerfs(&["image", "import", "--root", root, archive.with_file_name(TREE).to_str().unwrap(), MOVED])
+            }
             Self::Create => create(root, "made"),
             Self::RemoveContainer => layerfs(&["container", "rm", "--root", root, "-v", "box"]),
             Self::Rename => layerfs(&["container", "rename", "--root", root, "box", "another"]),
@@ -198,6 +206,12 @@ impl Bench {
         } else {
             run(Deed::Import.command(&archive, &original), Input::Nothing).ok();
             tag(MOVED);
+        }
+        if deed == Deed::ImportTree {
+            let tree = dir.path().join(TREE);
+            let arguments =
+                ["image", "export", "--root", original.to_str().unwrap(), synthetic::TAG, "-o", tree.to_str().unwrap()];
+            run(layerfs(&arguments), Input::Nothing).ok();
         }
         if deed.needs_container() {
             run(
@@ -338,6 +352,7 @@ deeds! {
     add_volume: AddVolume, 10;
     remove_volume: RemoveVolume, 11;
     prune_volumes: PruneVolumes, 12;
+    import_tree: ImportTree, 13;
 }
 
 fn calls_fail(deed: Deed, seed: u64) {

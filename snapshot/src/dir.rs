@@ -39,11 +39,13 @@ pub(crate) fn open_unseen(
 /// The size of a buffer that holds most files of a store whole and has room left.
 const SMALL: usize = 512;
 
+/// How a small file is opened: without waiting for a special file.
+const SMALL_FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
 /// Opens the file `name` in `dir` for reading, of whatever kind it is: the caller must find that out. Opening a special file
 /// does not block.
 pub(crate) fn open_small(dir: impl AsFd, name: &str) -> Result<File, Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    open_unseen(dir, name, flags).map(File::from)
+    open_unseen(dir, name, SMALL_FILE).map(File::from)
 }
 
 /// An open directory, with its path for messages.

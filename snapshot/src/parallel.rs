@@ -16,6 +16,25 @@ const BLOCK: usize = 64;
 ///
 /// If a thread cannot be started, the other threads do its share.
 pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    map_after(items, work, || {})
+}
+
+/// Calls `work` on each item as [`map`] does, for work that opens many files. Threads that share a table of descriptors wait for each
+/// other at each open and close, which takes an eighth of their time, so each helper has a table of its own. No descriptor that was
+/// opened by `work` may outlive it: nobody else has it.
+pub(crate) fn map_files<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    // Where that is not allowed, it only takes longer.
+    map_after(items, work, || {
+        let _ = nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES);
+    })
+}
+
+/// Calls `work` on each item; `prepare` is called first by each thread that helps.
+fn map_after<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+    prepare: impl Fn() + Copy + Send + Sync,
+) -> Vec<R> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = processors.min(MOST_THREADS).min(items.len() / WORTH_A_THREAD);
     if threads < 2 {
@@ -23,7 +42,7 @@ pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<
     }
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Vec<R>)>> = Mutex::default();
-    let run = || {
+    let run = &|| {
         loop {
             let block = next.fetch_add(1, Ordering::Relaxed);
             let Some(rest) = items.get(block * BLOCK..).filter(|rest| !rest.is_empty()) else { return };
@@ -32,7 +51,10 @@ pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<
         }
     };
     std::thread::scope(|scope| {
-        layerfs::pool::spawn_helpers(scope, threads - 1, run);
+        layerfs::pool::spawn_helpers(scope, threads - 1, move || {
+            prepare();
+            run();
+        });
         run();
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -50,6 +72,7 @@ mod tests {
             let items: Vec<usize> = (0..count).collect();
             let doubled: Vec<usize> = items.iter().map(|item| item * 2).collect();
             assert_eq!(super::map(&items, |item| item * 2), doubled);
+            assert_eq!(super::map_files(&items, |item| item * 2), doubled);
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) type Layers = BTreeMap<ChainId, Result<LayerRecord, RecordDamage>>;
 /// Reads all layers. For those that dockerd would not load it also returns the layer below them, where that is known.
 pub(super) fn read_all(store: &LayerStore) -> Result<(Layers, BTreeMap<ChainId, Option<ChainId>>), StoreError> {
     let ids = store.list()?;
-    let records = parallel::map(&ids, |id| read_one(store, *id));
+    let records = parallel::map_files(&ids, |id| read_one(store, *id));
     let mut layers: Layers =
         ids.into_iter().zip(records).filter_map(|(id, record)| record.map(|record| (id, record))).collect();
     let parents = spread_damage(&mut layers);

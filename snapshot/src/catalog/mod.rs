@@ -119,14 +119,14 @@ impl Catalog {
         }
         if let Some(images) = root.images()? {
             let ids = images.list()?;
-            let lengths = parallel::map(&ids, |id| images.config_length(*id));
+            let lengths = parallel::map_files(&ids, |id| images.config_length(*id));
             let admitted: Vec<(ImageId, u64, bool)> = ids
                 .iter()
                 .zip(&lengths)
                 .zip(budget::admit(&lengths))
                 .map(|((id, length), fits)| (*id, *length, fits))
                 .collect();
-            let read = parallel::map(&admitted, |(id, length, fits)| match fits {
+            let read = parallel::map_files(&admitted, |(id, length, fits)| match fits {
                 true => image::read(&images, *id, configs),
                 false => {
                     Err(ImageDamage::ConfigNotRead { cause: images.config_not_read(*id, budget::refusal(*length)) })

@@ -203,7 +203,7 @@ fn check_journals(findings: &mut Findings<'_>, store: &LayerStore) {
     }
     let layers: Vec<ChainId> =
         catalog.layers.values().flatten().map(|record| record.chain_id).filter(|layer| !bad.contains(layer)).collect();
-    let beginnings = parallel::map(&layers, |layer| store.journal_begins_well(*layer));
+    let beginnings = parallel::map_files(&layers, |layer| store.journal_begins_well(*layer));
     for (layer, begins) in layers.into_iter().zip(beginnings) {
         let reason = match begins {
             Ok(true) => continue,

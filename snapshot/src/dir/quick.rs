@@ -4,10 +4,10 @@
 //! [`Dir::read`], which says what is wrong.
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Dir, open_small};
+use super::{Dir, SMALL_FILE, open_small};
 
 /// What is in the place of a small file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,10 +38,58 @@ pub(crate) fn reach(dir: &Dir, name: &str) -> Option<OwnedFd> {
     opened.inspect_err(|errno| dir.shortage.note(*errno, || dir.join(name))).ok()
 }
 
+/// The files of a directory in `dir`, each opened from there with one call, which costs less than to open the directory as well.
+pub(crate) struct Files<'d> {
+    dir: &'d Dir,
+    /// The directory's name, a slash, and the name of the file.
+    path: String,
+    /// Where the name of the file begins.
+    start: usize,
+}
+
+impl<'d> Files<'d> {
+    pub(crate) fn of(dir: &'d Dir, name: &str) -> Self {
+        let mut path = String::with_capacity(name.len() + 16);
+        path.push_str(name);
+        path.push('/');
+        Self { dir, start: path.len(), path }
+    }
+
+    fn path_of(&mut self, name: &str) -> &str {
+        self.path.truncate(self.start);
+        self.path.push_str(name);
+        &self.path
+    }
+
+    /// Reads a small file as [`read`] does. Neither the directory nor the file may be a symlink: that is [`Small::Other`], as is a file
+    /// on a kernel that cannot rule it out. [`Small::Missing`] if there is no directory, either.
+    pub(crate) fn read<'b>(&mut self, name: &str, buffer: &'b mut [u8]) -> Small<'b> {
+        let dir = self.dir;
+        let path = self.path_of(name);
+        let open = |flags| rustix::fs::openat2(dir, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+        let opened = match open(SMALL_FILE | OFlags::NOATIME) {
+            Err(Errno::PERM) => open(SMALL_FILE),
+            opened => opened,
+        };
+        read_opened(opened, buffer)
+    }
+
+    /// Whether a directory is there. To be asked only where a file was read: the directory that both are in is no symlink then.
+    pub(crate) fn has_directory(&mut self, name: &str) -> bool {
+        let dir = self.dir;
+        let stat = rustix::fs::statat(dir, self.path_of(name), AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    }
+}
+
 /// Reads a small file into `buffer`, with one read: a file that leaves room in the buffer was read whole. An empty file is
 /// [`Small::Other`], since a special file may read as empty.
 pub(crate) fn read<'b>(dir: impl AsFd, name: &str, buffer: &'b mut [u8]) -> Small<'b> {
-    let file = match open_small(dir, name) {
+    read_opened(open_small(dir, name).map(OwnedFd::from), buffer)
+}
+
+fn read_opened(opened: Result<OwnedFd, Errno>, buffer: &mut [u8]) -> Small<'_> {
+    let file = match opened {
         Ok(file) => file,
         Err(Errno::NOENT) => return Small::Missing,
         Err(_) => return Small::Other,

@@ -174,7 +174,7 @@ fn undecodable_in(
     let mut names = dir.names()?;
     names.retain(|name| Digest::from_hex(name).is_ok());
     names.sort();
-    let bad = parallel::map(&names, |name| match dir.read(name, MAX_FILE) {
+    let bad = parallel::map_files(&names, |name| match dir.read(name, MAX_FILE) {
         Ok(Some(bytes)) => !decodes(&bytes),
         Ok(None) => false,
         Err(_) => true,

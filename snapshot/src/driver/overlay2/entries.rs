@@ -6,7 +6,7 @@
 //! beside which only each layer's `link` and content are looked at.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use rustix::fs::FileType;
@@ -26,8 +26,8 @@ const BUFFER: usize = 4096;
 
 /// Where a link leads.
 enum Target {
-    /// To the entry of this number, and whether in dockerd's way: to its content.
-    Entry { number: u32, exactly: bool },
+    /// To an entry; in dockerd's way, to its content.
+    Entry(Leads),
     /// To an entry of this name, which is not there.
     Stale(String),
     /// To no entry.
@@ -44,17 +44,15 @@ struct Below {
     unknown: Option<UnknownParents>,
 }
 
-/// What the `lower` of an entry says, as far as it tells whether it continues with that of the parent.
-struct Said {
-    /// The hash of all of it; `None` for an entry without a `lower`.
-    whole: Option<u64>,
-    /// The entry that it names first, and the hash of the rest, which is missing on a base layer.
-    first: Option<(u32, Option<u64>)>,
-    /// Whether the link that it names first leads there in dockerd's way.
+/// Where a short name leads: to the entry of this number, and whether in dockerd's way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Leads {
+    number: u32,
     exactly: bool,
-    /// Whether the entry's content is there, and its own `link` leads to it in dockerd's way; `false` if nobody asked.
-    whole_itself: bool,
 }
+
+/// What an entry says.
+type Said = sound::Said<Leads>;
 
 /// Reads the home: all names, all links, and each layer's `lower`.
 pub(super) fn read(home: &Home) -> Result<HomeEntries, StoreError> {
@@ -67,16 +65,17 @@ pub(super) fn read_with(home: &Home, layers: &[Stacked<'_>]) -> Result<(HomeEntr
     let numbers: HashMap<&str, u32> = all.names.iter().map(|name| &**name).zip(0..).collect();
     let names = home.links.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
     let targets = match &home.links {
-        Some(links) => parallel::map(&names, |link| target(links, link, &numbers)),
+        Some(links) => parallel::map_files(&names, |link| target(links, link, &numbers)),
         None => Vec::new(),
     };
     let usable = names.iter().map(String::as_str).zip(&targets).filter(|(name, _)| LinkId::is_valid(name));
     let known: HashMap<&str, &Target> = usable.collect();
     let entries: Vec<(&str, EntryKind)> = all.entries.iter().map(|(name, entry)| (&**name, entry.kind)).collect();
     let said = said_by_each(&home.dir, &entries, &known, !layers.is_empty());
-    let sound = certainly(layers, &numbers, &said);
+    let of_layers: Vec<Option<u32>> = layers.iter().map(|layer| numbers.get(layer.id.as_str()).copied()).collect();
+    let sound = sound::by_what_is_said(layers, |at| said[(*of_layers.get(at)?)? as usize].as_ref());
     let nearest: Vec<((&str, EntryKind), Option<Parents>)> = entries.into_iter().zip(nearest(said)).collect();
-    let below = parallel::map(&nearest, |((name, kind), nearest)| match (kind, nearest) {
+    let below = parallel::map_files(&nearest, |((name, kind), nearest)| match (kind, nearest) {
         (EntryKind::Service, _) => Below::default(),
         (EntryKind::Layer, Some(parents)) => Below { parents: parents.clone(), ..Below::default() },
         (EntryKind::Layer, None) => below(&home.dir, name, &known),
@@ -88,7 +87,7 @@ pub(super) fn read_with(home: &Home, layers: &[Stacked<'_>]) -> Result<(HomeEntr
     let (entries, stale) = (&all.names, &mut all.stale);
     let leads = names.into_iter().zip(targets).map(|(link, target)| {
         let entry = match target {
-            Target::Entry { number, .. } => Some(Arc::clone(&entries[number as usize])),
+            Target::Entry(leads) => Some(Arc::clone(&entries[leads.number as usize])),
             Target::Stale(named) => {
                 stale.insert(link.clone(), named);
                 None
@@ -109,80 +108,35 @@ fn said_by_each(
     closely: bool,
 ) -> Vec<Option<Said>> {
     let keys = RandomState::new();
+    let leads = |link: &str| match known.get(link)? {
+        Target::Entry(leads) => Some(*leads),
+        _ => None,
+    };
     let numbered: Vec<_> = entries.iter().zip(0..).collect();
-    parallel::map(&numbered, |((name, kind), number)| match kind {
-        EntryKind::Layer => said(home, name, known, &keys, closely.then_some(*number)),
+    parallel::map_files(&numbered, |((name, kind), number)| match kind {
+        EntryKind::Layer => {
+            sound::said(home, name, &keys, closely, leads, |own| *own == Leads { number: *number, exactly: true })
+        }
         EntryKind::Service => None,
     })
-}
-
-/// Which of these layers can certainly be mounted: what the entries say is what the records say, down to the base.
-fn certainly(layers: &[Stacked<'_>], numbers: &HashMap<&str, u32>, said: &[Option<Said>]) -> Vec<bool> {
-    let entries: Vec<Option<u32>> = layers.iter().map(|layer| numbers.get(layer.id.as_str()).copied()).collect();
-    let of = |entry: Option<u32>| said[entry? as usize].as_ref();
-    let fits = |at: usize| {
-        let Some(own) = of(entries[at]).filter(|own| own.whole_itself) else { return false };
-        match (layers[at].parent, own.first) {
-            (None, None) => own.whole.is_none(),
-            (Some(below), Some((first, rest))) => {
-                own.exactly
-                    && entries[below] == Some(first)
-                    && of(entries[below]).is_some_and(|below| below.whole == rest)
-            }
-            _ => false,
-        }
-    };
-    let parents: Vec<Option<usize>> = layers.iter().map(|layer| layer.parent).collect();
-    down_to_the_base(&parents, fits)
 }
 
 /// The parents of each entry whose `lower` is the name of an entry and the `lower` of that, down to one that stands on nothing.
 /// For any other entry all that it says must be looked at.
 fn nearest(said: Vec<Option<Said>>) -> Vec<Option<Parents>> {
-    let first = |said: &Option<Said>| said.as_ref()?.first.map(|(first, _)| first as usize);
+    let first = |said: &Option<Said>| Some(said.as_ref()?.first?.0.number as usize);
     let parents: Vec<Option<usize>> = said.iter().map(first).collect();
-    let continues = |at: usize| match &said[at] {
+    let continues = |at: usize| match said[at].as_ref().map(|said| said.first) {
         None => false,
-        Some(Said { first: None, .. }) => true,
-        Some(Said { first: Some((first, rest)), .. }) => {
-            said[*first as usize].as_ref().is_some_and(|below| below.whole == *rest)
-        }
+        Some(None) => true,
+        Some(Some((first, rest))) => said[first.number as usize].as_ref().is_some_and(|below| below.lower == rest),
     };
     let sound = down_to_the_base(&parents, continues);
     let parents = said.into_iter().zip(sound).map(|(said, sound)| {
         let first = said.filter(|_| sound)?.first;
-        Some(first.map_or_else(Parents::default, |(first, _)| Parents::Nearest(first)))
+        Some(first.map_or_else(Parents::default, |(first, _)| Parents::Nearest(first.number)))
     });
     parents.collect()
-}
-
-/// What an entry says; `None` if its `lower` is not as dockerd writes it. With its number its `link` and its content are looked at
-/// as well.
-fn said(
-    home: &Dir,
-    name: &str,
-    known: &HashMap<&str, &Target>,
-    keys: &RandomState,
-    number: Option<u32>,
-) -> Option<Said> {
-    let layer = quick::reach(home, name)?;
-    let mut buffer = [0; BUFFER];
-    let whole_itself = number.is_some_and(|own| {
-        let leads_here = |link: LinkId| {
-            matches!(known.get(link.as_str()), Some(Target::Entry { number, exactly: true }) if *number == own)
-        };
-        sound::has_content(&layer) && sound::own_link(&layer, &mut buffer).is_some_and(leads_here)
-    });
-    let lower = match quick::read(&layer, layout::LOWER, &mut buffer) {
-        Small::Missing => return Some(Said { whole: None, first: None, exactly: true, whole_itself }),
-        Small::Text(lower) => lower,
-        Small::Other => return None,
-    };
-    let (first, rest) = lower.split_once(':').map_or((lower, None), |(first, rest)| (first, Some(rest)));
-    let Target::Entry { number, exactly } = known.get(layout::link_name(first)?)? else { return None };
-    let hash = |text: &str| keys.hash_one(text);
-    let first = Some((*number, rest.map(hash)));
-    Some(Said { whole: Some(hash(lower)), first, exactly: *exactly, whole_itself })
 }
 
 /// Where a link leads.
@@ -199,7 +153,7 @@ fn target(links: &Dir, link: &str, numbers: &HashMap<&str, u32>) -> Target {
     match layout::entry_of(&target) {
         None => Target::Nowhere,
         Some(named) => match numbers.get(&*named) {
-            Some(number) => Target::Entry { number: *number, exactly: layout::leads_to(&target, &named) },
+            Some(number) => Target::Entry(Leads { number: *number, exactly: layout::leads_to(&target, &named) }),
             None => Target::Stale(named),
         },
     }
@@ -250,7 +204,7 @@ fn resolved<'n>(links: impl ExactSizeIterator<Item = &'n str>, known: &HashMap<&
     let mut parents = Vec::with_capacity(links.len());
     for link in links {
         match known.get(link) {
-            Some(Target::Entry { number, .. }) => parents.push(*number),
+            Some(Target::Entry(leads)) => parents.push(leads.number),
             Some(Target::Unread(cause)) if below.unknown.is_none() => {
                 below.unknown = Some(UnknownParents { cause: cause.clone(), failed: true });
                 below.missing_links.push(link.to_owned());

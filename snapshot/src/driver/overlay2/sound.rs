@@ -10,12 +10,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType};
-
+use super::super::stacked::down_to_the_base;
 use super::{Home, layout};
 use crate::dir::Dir;
-use crate::dir::quick::{self, Small};
+use crate::dir::quick::{Files, Small};
 use crate::driver::Stacked;
 use crate::ids::{CacheId, LinkId};
 use crate::parallel;
@@ -23,60 +21,77 @@ use crate::parallel;
 /// Longer files are left to [`super::chain::damage`]: the `lower` of a layer on 128 others has less.
 const LONGEST: usize = 4096;
 
-/// What the files of one layer say.
-struct Said {
-    /// Its short name, which leads to it.
-    link: LinkId,
+/// What the files of one layer say. `L` is what the reader takes a short name for: the name itself, or where it leads.
+pub(super) struct Said<L> {
+    /// Its short name; `None` if nobody asked, if the layer's content is missing, or if the name does not lead to it.
+    pub(super) link: Option<L>,
     /// The hash of its `lower`; `None` for a base layer.
-    lower: Option<u64>,
-    /// The first layer in its `lower`, and the hash of the rest, which a layer on a base layer does not have.
-    parent: Option<(LinkId, Option<u64>)>,
+    pub(super) lower: Option<u64>,
+    /// The layer that its `lower` names first, and the hash of the rest, which a layer on a base layer does not have.
+    pub(super) first: Option<(L, Option<u64>)>,
+}
+
+/// Reads the files of the layer `id`: its `lower`, and if `closely`, also what it says of itself. `read_link` tells what a short name
+/// stands for, and `leads_here` whether that is the layer. `None` if its `lower` is other than dockerd leaves it.
+pub(super) fn said<L>(
+    home: &Dir,
+    id: &str,
+    keys: &RandomState,
+    closely: bool,
+    read_link: impl Fn(&str) -> Option<L>,
+    leads_here: impl FnOnce(&L) -> bool,
+) -> Option<Said<L>> {
+    let mut files = Files::of(home, id);
+    let mut buffer = [0; LONGEST];
+    let link = if closely {
+        let link = files.read(layout::LINK, &mut buffer).text().and_then(&read_link).filter(leads_here);
+        link.filter(|_| files.has_directory(layout::DIFF))
+    } else {
+        None
+    };
+    let lower = match files.read(layout::LOWER, &mut buffer) {
+        Small::Text(lower) => lower,
+        Small::Missing => return Some(Said { link, lower: None, first: None }),
+        Small::Other => return None,
+    };
+    let (first, rest) = lower.split_once(':').map_or((lower, None), |(first, rest)| (first, Some(rest)));
+    let first = read_link(layout::link_name(first)?)?;
+    let hash = |text: &str| keys.hash_one(text);
+    Some(Said { link, lower: Some(hash(lower)), first: Some((first, rest.map(hash))) })
+}
+
+/// Whether each layer can certainly be mounted on the layers below it: what the directories say is what the records say, down to the
+/// base. `false` says nothing. `said` returns what the layer at a position says.
+pub(super) fn by_what_is_said<'s, L: PartialEq + 's>(
+    layers: &[Stacked<'_>],
+    said: impl Fn(usize) -> Option<&'s Said<L>>,
+) -> Vec<bool> {
+    let fits = |at: usize| {
+        let Some(own) = said(at).filter(|own| own.link.is_some()) else { return false };
+        match (layers[at].parent, &own.first) {
+            (None, None) => true,
+            (Some(below), Some((first, rest))) => {
+                said(below).is_some_and(|below| below.link.as_ref() == Some(first) && below.lower == *rest)
+            }
+            _ => false,
+        }
+    };
+    let parents: Vec<Option<usize>> = layers.iter().map(|layer| layer.parent).collect();
+    down_to_the_base(&parents, fits)
 }
 
 /// Whether each layer can certainly be mounted on the layers below it. `false` says nothing.
 pub(super) fn certainly(home: &Home, layers: &[Stacked<'_>]) -> Vec<bool> {
     let Some(links) = &home.links else { return vec![false; layers.len()] };
     let keys = RandomState::new();
-    let said = parallel::map(layers, |layer| said(home, links, layer.id, &keys));
-    let fits = |at: usize| match (&said[at], layers[at].parent) {
-        (Some(own), None) => own.lower.is_none(),
-        (Some(own), Some(below)) => match (&own.parent, said.get(below)) {
-            (Some((link, rest)), Some(Some(below))) => *link == below.link && *rest == below.lower,
-            _ => false,
-        },
-        (None, _) => false,
-    };
-    let parents: Vec<Option<usize>> = layers.iter().map(|layer| layer.parent).collect();
-    super::super::stacked::down_to_the_base(&parents, fits)
+    let each = parallel::map_files(layers, |Stacked { id, .. }| {
+        said(&home.dir, id.as_str(), &keys, true, |link| link.parse().ok(), |link| leads_to(links, link, id))
+    });
+    by_what_is_said(layers, |at| each.get(at)?.as_ref())
 }
 
-/// What the files of a layer say; `None` if anything is other than dockerd leaves it.
-fn said(home: &Home, links: &Dir, id: &CacheId, keys: &RandomState) -> Option<Said> {
-    let layer = quick::reach(&home.dir, id.as_str()).filter(has_content)?;
-    let mut buffer = [0; LONGEST];
-    let link = own_link(&layer, &mut buffer)?;
-    let target = rustix::fs::readlinkat(links, link.as_str(), Vec::with_capacity(128)).ok()?;
-    if !layout::leads_to(Path::new(OsStr::from_bytes(target.to_bytes())), id.as_str()) {
-        return None;
-    }
-    let lower = match quick::read(&layer, layout::LOWER, &mut buffer) {
-        Small::Text(lower) => lower,
-        Small::Missing => return Some(Said { link, lower: None, parent: None }),
-        Small::Other => return None,
-    };
-    let (first, rest) = lower.split_once(':').map_or((lower, None), |(first, rest)| (first, Some(rest)));
-    let parent = first.strip_prefix(layout::LINKS)?.strip_prefix('/')?.parse().ok()?;
-    let hash = |text: &str| keys.hash_one(text);
-    Some(Said { link, lower: Some(hash(lower)), parent: Some((parent, rest.map(hash))) })
-}
-
-/// Whether a layer's content is there.
-pub(super) fn has_content(layer: &OwnedFd) -> bool {
-    let content = rustix::fs::statat(layer, layout::DIFF, AtFlags::SYMLINK_NOFOLLOW);
-    content.is_ok_and(|content| FileType::from_raw_mode(content.st_mode) == FileType::Directory)
-}
-
-/// A layer's short name by its own file.
-pub(super) fn own_link(layer: &OwnedFd, buffer: &mut [u8]) -> Option<LinkId> {
-    quick::read(layer, layout::LINK, buffer).text()?.parse().ok()
+/// Whether a short name leads to the content of this layer.
+fn leads_to(links: &Dir, link: &LinkId, id: &CacheId) -> bool {
+    let target = rustix::fs::readlinkat(links, link.as_str(), Vec::with_capacity(128));
+    target.is_ok_and(|target| layout::leads_to(Path::new(OsStr::from_bytes(target.to_bytes())), id.as_str()))
 }

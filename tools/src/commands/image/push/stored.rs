@@ -37,6 +37,9 @@ pub(super) fn run(
     let catalog = view.catalog();
     let known = catalog.in_containerd().expect("the caller has asked whether it is containerd's store");
     let wanted = if args.all_tags { tags_of(catalog, reference) } else { vec![reference.clone().with_default_tag()] };
+    if let Some(missing) = wanted.iter().find(|name| catalog.references().get(name).is_none()) {
+        bail!("tag does not exist: {}", missing.familiar());
+    }
     let images = wanted.iter().map(|name| find(catalog, name)).collect::<anyhow::Result<Vec<_>>>()?;
     if images.is_empty() {
         bail!("An image does not exist locally with the tag: {}", reference.familiar_name());

@@ -164,7 +164,6 @@ fn docker_damaged_patients_are_listed_alike() {
 
 /// Odd things in the place of directories and links, odd owners and modes, foreign files, and what older versions have left.
 #[test]
-#[ignore = "has not run often enough to be relied on"]
 fn docker_odd_patients_are_listed_alike() {
     let Some(_turn) = testkit::docker() else { return };
     testkit::assert_none("odd patients", &judge(SIBLINGS, &QUESTIONS));

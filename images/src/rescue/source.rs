@@ -49,6 +49,7 @@ impl<'p> OneImage<'p> {
                 parent: parent.map(|parent| parent.id.0),
                 origin: image.id.to_string(),
                 manifest: None,
+                targets: Vec::new(),
             })
         };
         let mut images = parent.map(|parent| described(parent, None)).into_iter().collect::<Result<Vec<_>, _>>()?;

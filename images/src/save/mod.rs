@@ -54,8 +54,8 @@ pub use select::{
     SelectError, SelectedImage, Selection, select, select_all, select_all_stored, select_stored, texts_to_read,
 };
 pub use sound::LostLayer;
-pub(crate) use stored::NAMES;
 pub(crate) use sound::{causes, is_of_layer};
+pub(crate) use stored::NAMES;
 pub use stored::{BlobToSave, StoredImageToSave, StoredPlan, save_stored};
 
 use crate::load::{Announced, Observer};

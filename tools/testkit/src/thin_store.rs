@@ -66,7 +66,6 @@ impl ThinStore {
     }
 
     /// What `layerfs` prints.
-    #[must_use]
     pub fn ok(&self, arguments: &[&str]) -> String {
         crate::succeeded("layerfs", self.run("layerfs", arguments))
     }

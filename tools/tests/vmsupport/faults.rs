@@ -17,7 +17,9 @@ const SMALL: [&str; 4] = ["dm.fs=ext4", "dm.basesize=256M", "dm.mkfsarg=-J", "dm
 fn try_with(root: &Path, options: &[&str], arguments: &[&str]) -> Output {
     let mut command = Command::new("/t/layerfs");
     command.arg("--root").arg(root);
-    options.iter().for_each(|option| drop(command.args(["--storage-opt", *option])));
+    for option in options {
+        command.args(["--storage-opt", *option]);
+    }
     command.args(arguments).output().unwrap()
 }
 

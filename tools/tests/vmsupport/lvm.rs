@@ -60,7 +60,9 @@ fn a_device_is_given_to_lvm_and_dockerd_uses_the_pool() {
     let try_it = |root: &Path, options: &[&str]| {
         let mut command = Command::new("/t/layerfs");
         command.arg("--root").arg(root);
-        options.iter().for_each(|option| drop(command.args(["--storage-opt", *option])));
+        for option in options {
+            command.args(["--storage-opt", *option]);
+        }
         command.args(["image", "load", "--storage-driver", "devicemapper", "-i", "/t/busybox-20.10.tar"]);
         let output = command.output().unwrap();
         assert!(!output.status.success(), "{output:?}");

@@ -21,7 +21,7 @@ pub(super) fn record(layers: &Dir, chain_id: ChainId) -> Option<LayerRecord> {
         Small::Missing => None,
         Small::Other => return None,
     };
-    if quick::read(&dir, DESCRIPTOR, &mut buffer) != Small::Missing {
+    if files.read(DESCRIPTOR, &mut buffer) != Small::Missing {
         return None;
     }
     Some(LayerRecord { chain_id, diff_id, parent, cache_id, size })

@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         interrupted: &interrupted,
     };
     let lines = Lines { bars: BlobBars::new(args.quiet) };
-    let copied = registry::copy(Source::Place(&from), &to, options, &lines)?;
+    let copied = registry::copy(&from, &to, options, &lines)?;
     drop(lines);
     if args.quiet {
         output::say(&copied.digest.to_string())?;

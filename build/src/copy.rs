@@ -20,6 +20,9 @@ pub enum CopyError {
     /// A source of `COPY` is a URL.
     #[error("source can't be a URL for COPY")]
     Url,
+    /// A source of `ADD` is a git repository.
+    #[error("{0} is a git repository, which is not fetched here; clone it and copy its directory")]
+    Git(String),
     /// A source of `ADD` is a URL, and nothing is fetched.
     #[error("{0} is not fetched here; download it and use the file")]
     Fetch(String),

@@ -96,6 +96,12 @@ impl BuildError {
         move |source| Self::Io { doing, source }
     }
 
+    /// Whether the user has asked to stop.
+    #[must_use]
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Import(ImportError::Interrupted))
+    }
+
     /// The exit status of `docker build` after this error.
     #[must_use]
     pub fn status(&self) -> u8 {

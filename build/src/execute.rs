@@ -23,7 +23,7 @@ use crate::parser::Dialect;
 use crate::source::SourceTree;
 use crate::state::State;
 use crate::store::BuildStore;
-use crate::{BuildError, Secret, command, modern, platform};
+use crate::{BuildError, Secret, View, command, modern, platform};
 
 /// What the user may choose.
 #[derive(Debug, Clone)]
@@ -100,8 +100,21 @@ impl Default for Options {
     }
 }
 
+/// What was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The image.
+    pub image: ImageId,
+    /// For each stage that was built in BuildKit's way, the last record of the cache that it has.
+    pub records: Vec<ImageId>,
+}
+
 /// Fetches an image by its name, for a platform, or else for this machine.
-pub type Fetch<'f> = dyn Fn(&str, Option<&Platform>) -> Result<(), BuildError> + 'f;
+pub type Fetch<'f> = dyn Fn(&str, Option<&Platform>) -> Result<(), BuildError> + Sync + 'f;
+
+/// Fetches the file at an address, and writes what is in it. Returns when it was changed last, in seconds since 1970, if the server
+/// says so.
+pub type Download<'f> = dyn Fn(&str, &mut dyn Write) -> Result<Option<i64>, BuildError> + Sync + 'f;
 
 /// Where a build takes place.
 pub struct Place<'p> {
@@ -114,6 +127,8 @@ pub struct Place<'p> {
     /// Fetches an image that the store does not have. An error is [`BuildError::Interrupted`], or [`BuildError::NoBase`] with the
     /// reason why that is not possible.
     pub fetch: &'p Fetch<'p>,
+    /// Fetches a file that `ADD` names by its address. Not with the classic builder.
+    pub download: &'p Download<'p>,
     /// The time at which names are given, as Go prints it.
     pub now: String,
 }
@@ -133,10 +148,10 @@ pub fn build(
     place: &Place<'_>,
     context: &Context,
     options: &Options,
-    out: &mut dyn Write,
-) -> Result<ImageId, BuildError> {
+    out: &mut (dyn Write + Send),
+) -> Result<Made, BuildError> {
     if !options.classic {
-        return modern::build(place, context, options, out);
+        return modern::build(place, context, options, Box::new(modern::Plain::new(out)));
     }
     let platform = options.platform.as_deref().map(platform::parse).transpose().map_err(BuildError::Invalid)?;
     let mut file = instruction::read(&context.dockerfile, Dialect::Classic)?;
@@ -168,7 +183,20 @@ pub fn build(
         used: HashSet::new(),
         steps: (0, 0),
     };
-    builder.run(&file)
+    Ok(Made { image: builder.run(&file)?, records: Vec::new() })
+}
+
+/// Builds an image in BuildKit's way, and shows what it does in a form of the caller's.
+///
+/// # Errors
+/// [`BuildError`], as of [`build()`].
+pub fn build_shown(
+    place: &Place<'_>,
+    context: &Context,
+    options: &Options,
+    view: Box<dyn View + '_>,
+) -> Result<Made, BuildError> {
+    modern::build(place, context, options, view)
 }
 
 /// A stage that was built: its name, and its image.

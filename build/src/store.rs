@@ -1,9 +1,8 @@
 //! The store that is built in: its images, and new ones.
 
-use std::cell::{Ref, RefCell};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use images::export::{ExportError, ExportForm, Exporter};
@@ -32,26 +31,29 @@ pub(crate) struct BuildStore<'b> {
     pub(crate) sync: bool,
     pub(crate) interrupted: &'b AtomicBool,
     fetch: &'b Fetch<'b>,
-    moment: RefCell<Rc<Moment>>,
+    moment: RwLock<Arc<Moment>>,
+    /// Who writes to the store of the stages that are built side by side. The lock of the store itself would do, but others wait
+    /// for that only so long.
+    writing: Mutex<()>,
 }
 
 /// A data-root as a build sees it: as it was when its records were read, with what the build has stored since. Another command
 /// may change the root meanwhile; whether a layer can be built on is asked of the root itself when the next layer is stored.
 pub(crate) struct Moment {
     pub(crate) root: DataRoot,
-    catalog: RefCell<Catalog>,
+    catalog: RwLock<Catalog>,
 }
 
 impl Moment {
-    fn read(root: &Path, driver: Option<&'static str>) -> Result<Rc<Self>, BuildError> {
+    fn read(root: &Path, driver: Option<&'static str>) -> Result<Arc<Self>, BuildError> {
         let root = DataRoot::find(root, driver)?;
-        let catalog = RefCell::new(Catalog::read(&root)?);
-        Ok(Rc::new(Self { root, catalog }))
+        let catalog = RwLock::new(Catalog::read(&root)?);
+        Ok(Arc::new(Self { root, catalog }))
     }
 
-    /// All records.
-    pub(crate) fn catalog(&self) -> Ref<'_, Catalog> {
-        self.catalog.borrow()
+    /// All records. Nothing that was stored is seen as long as somebody looks at them.
+    pub(crate) fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The layers of an image.
@@ -85,18 +87,25 @@ impl<'b> BuildStore<'b> {
     /// Opens a store and reads its records; a store that does not exist is an error.
     pub(crate) fn open(place: &'b Place<'b>, sync: bool) -> Result<Self, BuildError> {
         let &Place { ref root, driver, interrupted, fetch, .. } = place;
-        let moment = RefCell::new(Moment::read(root, driver)?);
-        Ok(Self { root: root.clone(), driver, sync, interrupted, fetch, moment })
+        let moment = RwLock::new(Moment::read(root, driver)?);
+        let writing = Mutex::default();
+        Ok(Self { root: root.clone(), driver, sync, interrupted, fetch, moment, writing })
     }
 
     /// The store as it is for this build.
-    pub(crate) fn moment(&self) -> Rc<Moment> {
-        Rc::clone(&self.moment.borrow())
+    pub(crate) fn moment(&self) -> Arc<Moment> {
+        Arc::clone(&self.moment.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The root as it is now, without its records.
     pub(crate) fn root_now(&self) -> Result<DataRoot, BuildError> {
         Ok(DataRoot::find(&self.root, self.driver)?)
+    }
+
+    /// No other stage of this build writes to the store as long as this is held. What is called on this store meanwhile must not ask
+    /// for it again.
+    pub(crate) fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The store for whoever runs something in it.
@@ -105,7 +114,8 @@ impl<'b> BuildStore<'b> {
     }
 
     fn read_again(&self) -> Result<(), BuildError> {
-        *self.moment.borrow_mut() = Moment::read(&self.root, self.driver)?;
+        let now = Moment::read(&self.root, self.driver)?;
+        *self.moment.write().unwrap_or_else(PoisonError::into_inner) = now;
         Ok(())
     }
 
@@ -115,6 +125,7 @@ impl<'b> BuildStore<'b> {
         if let Some(id) = there {
             return Ok(id);
         }
+        let _writing = self.writing();
         (self.fetch)(name, platform)?;
         self.read_again()?;
         self.moment().find(name).ok_or_else(|| BuildError::NoBase(format!("No such image: {name}")))
@@ -123,7 +134,7 @@ impl<'b> BuildStore<'b> {
     /// What was stored is seen from now on. Only its own records are read.
     fn see(&self, id: ImageId) -> Result<ImageId, BuildError> {
         let moment = self.moment();
-        let seen = moment.catalog.borrow_mut().take_in(&moment.root, id)?;
+        let seen = moment.catalog.write().unwrap_or_else(PoisonError::into_inner).take_in(&moment.root, id)?;
         if !seen {
             // The root had nothing in it when it was opened.
             self.read_again()?;
@@ -139,6 +150,7 @@ impl<'b> BuildStore<'b> {
         describe: impl FnOnce(Option<DiffId>) -> NewImage,
     ) -> Result<ImageId, BuildError> {
         let Some(upper) = layer.filter(|upper| !upper.is_empty()) else {
+            let _writing = self.writing();
             let stored = self.with_request(|request| store_image(&self.root, below, None, request, describe));
             return self.see(stored?);
         };
@@ -157,6 +169,7 @@ impl<'b> BuildStore<'b> {
         write: impl FnOnce(LayerWriter) -> Result<(), ExportError> + Send,
         describe: impl FnOnce(Option<DiffId>) -> NewImage,
     ) -> Result<ImageId, BuildError> {
+        let _writing = self.writing();
         let stored = self.with_request(|request| {
             piped(write, |layer| store_image(&self.root, below, Some(layer), request, describe))
         });
@@ -176,6 +189,7 @@ impl<'b> BuildStore<'b> {
             return Ok(());
         }
         let options = WriteOptions { driver: self.driver, sync: self.sync };
+        let _writing = self.writing();
         let mut transaction = Transaction::begin_waiting(&self.root, options, PATIENCE)?;
         for name in names {
             transaction.add(Edit::SetTag { reference: name.clone(), image });

@@ -68,10 +68,10 @@ impl Layers for Bodies {
 }
 
 /// A part of a file, read at its place.
-struct Part<'f> {
-    file: &'f File,
-    at: u64,
-    left: u64,
+pub(crate) struct Part<'f> {
+    pub(crate) file: &'f File,
+    pub(crate) at: u64,
+    pub(crate) left: u64,
 }
 
 impl Read for Part<'_> {

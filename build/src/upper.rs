@@ -137,6 +137,11 @@ impl<'s> Upper<'s> {
 
     /// Makes a directory and those above it, where they do not exist. An error is the path of what is no directory.
     pub(crate) fn make_all(&mut self, path: &[u8], owner: Owner) -> Result<(), Vec<u8>> {
+        self.make_all_with(path, owner, 0o755)
+    }
+
+    /// Like [`make_all`](Self::make_all), with these permissions for what is made.
+    pub(crate) fn make_all_with(&mut self, path: &[u8], owner: Owner, mode: u32) -> Result<(), Vec<u8>> {
         let mut at: Vec<u8> = Vec::new();
         for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
             at = join(&at, name);
@@ -144,7 +149,7 @@ impl<'s> Upper<'s> {
                 Some(node) if node.children().is_some() => {}
                 Some(_) => return Err(at),
                 None => {
-                    self.put(&at, plain_directory(owner, self.now));
+                    self.put(&at, Node { mode, ..plain_directory(owner, self.now) });
                 }
             }
         }

@@ -82,30 +82,29 @@ impl Apart {
         self.held.directories()
     }
 
-    /// Runs a command, once, and passes on what it writes. Returns its exit code: that of a kill if the user asked to stop.
+    /// Starts the command, once. Nobody may write to the store until this returns: the layer is mounted for a moment.
     ///
     /// # Errors
-    /// [`ContainerError`], also if the command cannot be started, or what `hear` returns.
-    pub fn run<E: From<ContainerError>>(
+    /// [`ContainerError`]
+    pub fn start(
         &self,
         catalog: &Catalog,
         config: RunConfig,
         host: HostConfig,
-        interrupted: &AtomicBool,
-        hear: &mut dyn FnMut(Heard) -> Result<(), E>,
-    ) -> Result<i32, E> {
+    ) -> Result<ApartCommand<'_>, ContainerError> {
         let id = self.held.name().to_string();
-        let runtime = Runtime::find("builtin", &self.dir().join("state")).map_err(ContainerError::from)?.tied();
-        let started = self.start(catalog, config, host, &runtime, &id);
-        let code = started.map_err(E::from).and_then(|running| running.finish(&runtime, &id, interrupted, hear));
-        // Its groups go even if it has failed.
-        let deleted = runtime.delete(&id, true);
-        let code = code?;
-        deleted.map_err(ContainerError::from)?;
-        Ok(code)
+        let runtime = Runtime::find("builtin", &self.dir().join("state"))?.tied();
+        match self.begin(catalog, config, host, &runtime, &id) {
+            Ok(started) => Ok(ApartCommand { started, runtime, id, _apart: self }),
+            Err(error) => {
+                // Its groups go even if it has failed. The first error is the one to report.
+                let _ = runtime.delete(&id, true);
+                Err(error)
+            }
+        }
     }
 
-    fn start(
+    fn begin(
         &self,
         catalog: &Catalog,
         mut config: RunConfig,
@@ -139,7 +138,38 @@ impl Apart {
     }
 }
 
+/// A command that runs apart from all containers.
+#[derive(Debug)]
+#[must_use = "the command runs until it is waited for"]
+pub struct ApartCommand<'a> {
+    started: Started,
+    runtime: Runtime,
+    id: String,
+    /// The layer must not go before.
+    _apart: &'a Apart,
+}
+
+impl ApartCommand<'_> {
+    /// Waits for its end, and passes on what it writes. Returns its exit code: that of a kill if the user asked to stop.
+    ///
+    /// # Errors
+    /// [`ContainerError`], or what `hear` returns.
+    pub fn finish<E: From<ContainerError>>(
+        self,
+        interrupted: &AtomicBool,
+        hear: &mut dyn FnMut(Heard) -> Result<(), E>,
+    ) -> Result<i32, E> {
+        let code = self.started.finish(&self.runtime, &self.id, interrupted, hear);
+        // Its groups go even if it has failed.
+        let deleted = self.runtime.delete(&self.id, true);
+        let code = code?;
+        deleted.map_err(ContainerError::from)?;
+        Ok(code)
+    }
+}
+
 /// A command that runs, and what it writes.
+#[derive(Debug)]
 struct Started {
     created: Created,
     output: File,

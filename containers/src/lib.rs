@@ -53,7 +53,7 @@ mod settle;
 mod volume_options;
 mod volumes;
 
-pub use apart::Apart;
+pub use apart::{Apart, ApartCommand};
 pub use attached::{Attached, Heard, Paused, Speaker};
 pub use copy_in::CopyIn;
 pub use covers::Covers;
@@ -63,5 +63,5 @@ pub use exec::Running;
 pub use helper::enter;
 pub use lifecycle::Store;
 pub use names::find;
-pub use namespace::own_mounts;
+pub use namespace::{own_mounts, share_mounts};
 pub use reading::{LogReader, LogRecord, MAX_RECORD, Next};

@@ -19,13 +19,13 @@ use crate::header::{Challenge, challenges};
 use crate::host::{RegistryHost, is_loopback};
 use crate::interrupt::{Watch, agent};
 use crate::lock;
-use crate::tls;
+use crate::tls::{self, TlsSettings};
 use crate::token::Authorization;
 use crate::transport::{broken, is_refused, spelled, transport};
 use crate::wait::{Backoff, pause};
 
 /// Redirects of one request, as Go's client follows them.
-const MAX_REDIRECTS: usize = 10;
+pub(crate) const MAX_REDIRECTS: usize = 10;
 
 /// Attempts at a request for a small document.
 const ATTEMPTS: u32 = 4;
@@ -120,22 +120,7 @@ impl RegistryClient {
         options: ClientOptions,
     ) -> Result<Self, RegistryError> {
         let agents = {
-            let config = |proxy: Option<Proxy>, dial: Option<Duration>, tls| {
-                let builder = Agent::config_builder()
-                    .http_status_as_error(false)
-                    .max_redirects(0)
-                    .max_redirects_will_error(false)
-                    .timeout_resolve(Some(Duration::from_secs(30)))
-                    .timeout_connect(Some(dial.unwrap_or(Duration::from_secs(30))))
-                    .timeout_recv_response(Some(options.stall.max(Duration::from_secs(1)) * 2))
-                    .timeout_per_read(Some(options.stall))
-                    .timeout_per_write(Some(options.stall))
-                    .input_buffer_size(256 << 10)
-                    .user_agent(concat!("layerfs/", env!("CARGO_PKG_VERSION")))
-                    .accept("")
-                    .proxy(proxy);
-                agent(builder.build(), tls, &options.interrupted)
-            };
+            let config = |proxy: Option<Proxy>, dial: Option<Duration>, tls| agent_of(&options, proxy, dial, tls);
             let proxy = if is_loopback(host.address()) { None } else { Proxy::try_from_env() };
             let roots = tls::system_roots()?;
             let others = tls::checked(roots.clone(), Vec::new())?;
@@ -432,6 +417,29 @@ impl RegistryClient {
         };
         answered.map_err(|error| transport(spelled(method), url, &error))
     }
+}
+
+/// What speaks to servers with these options. It follows no redirects.
+pub(crate) fn agent_of(
+    options: &ClientOptions,
+    proxy: Option<Proxy>,
+    dial: Option<Duration>,
+    tls: TlsSettings,
+) -> Agent {
+    let builder = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_resolve(Some(Duration::from_secs(30)))
+        .timeout_connect(Some(dial.unwrap_or(Duration::from_secs(30))))
+        .timeout_recv_response(Some(options.stall.max(Duration::from_secs(1)) * 2))
+        .timeout_per_read(Some(options.stall))
+        .timeout_per_write(Some(options.stall))
+        .input_buffer_size(256 << 10)
+        .user_agent(concat!("layerfs/", env!("CARGO_PKG_VERSION")))
+        .accept("")
+        .proxy(proxy);
+    agent(builder.build(), tls, &options.interrupted)
 }
 
 /// Reads a little of what is left of a body, so that the connection can be used again.

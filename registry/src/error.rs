@@ -290,6 +290,12 @@ pub enum RegistryError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A web server does not give a file.
+    #[error("invalid response status {status}")]
+    WebStatus {
+        /// The number of the status.
+        status: u16,
+    },
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,

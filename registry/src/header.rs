@@ -153,8 +153,14 @@ pub fn retry_after(header: &str, now: i64) -> Option<Duration> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
-    let date = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
-    Some(Duration::from_secs(u64::try_from(date.as_second().saturating_sub(now)).unwrap_or(0)))
+    Some(Duration::from_secs(u64::try_from(http_date(text)?.saturating_sub(now)).unwrap_or(0)))
+}
+
+/// An HTTP date, in seconds since 1970.
+#[must_use]
+pub fn http_date(text: &str) -> Option<i64> {
+    let parser = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
+    parser.parse_timestamp(text.trim()).ok().map(jiff::Timestamp::as_second)
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ mod token;
 mod transport;
 mod upload;
 mod wait;
+mod web;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -60,6 +61,7 @@ pub use push::{Arrival, Push, PushListener, PushOptions, PushedImage, PushedLaye
 pub use remote::{PullRequest, Remote};
 pub use resolve::{Resolved, head, platform_of, resolve, tags};
 pub use search::{SearchResult, search_address, search_host};
+pub use web::{WebFile, fetch_file};
 
 /// Locks a mutex. A thread that died while it held it has left nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -56,8 +56,8 @@ impl<'t> Needs<'t> {
     /// A listing of layers: of image configs it keeps the commands of their steps as well.
     pub const LAYERS: Self = Self { configs: ConfigParts::Steps, ..Self::LISTING };
 
-    /// A listing with the build cache.
-    pub const DISK_USAGE: Self = Self { build_cache: true, ..Self::LISTING };
+    /// A listing with the build cache. Of image configs it keeps the last step as well, which tells images from records of builds.
+    pub const DISK_USAGE: Self = Self { build_cache: true, configs: ConfigParts::LastStep, ..Self::LISTING };
 
     /// All records, and who needs what.
     pub const LIVENESS: Self = Self { liveness: true, build_cache: true, ..Self::RECORDS };

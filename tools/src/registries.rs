@@ -67,6 +67,29 @@ impl SourceFlags {
         self.registry.clients(reference, &self.mirror, interrupted)
     }
 
+    /// How servers are spoken to.
+    pub(crate) fn options(&self, interrupted: &Arc<AtomicBool>) -> ClientOptions {
+        self.registry.options(interrupted)
+    }
+
+    /// A client for the registry of this image.
+    pub(crate) fn client(
+        &self,
+        reference: &Reference,
+        interrupted: &Arc<AtomicBool>,
+    ) -> anyhow::Result<RegistryClient> {
+        self.registry.client(reference, interrupted)
+    }
+
+    /// A client for whoever takes pushes of this image.
+    pub(crate) fn client_to_push(
+        &self,
+        reference: &Reference,
+        interrupted: &Arc<AtomicBool>,
+    ) -> anyhow::Result<RegistryClient> {
+        self.registry.client_to_push(reference, interrupted)
+    }
+
     /// The files of this machine that are read.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
         self.registry.paths()

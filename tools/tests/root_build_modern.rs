@@ -382,8 +382,8 @@ COPY one /context
     std::fs::write(named.join("deep/two"), "new").unwrap();
     let (lines, cached) = files(&options);
     assert!(lines.contains(&"./three:new".to_owned()) && lines.contains(&"./mounted:new".to_owned()), "{lines:?}");
-    // The base, and the second directory, which is the same layer as the first one.
-    assert_eq!(cached, 2);
+    // The base, and the second directory, which is the same layer as the first one, unless its stage began before that was stored.
+    assert!((1..=2).contains(&cached), "{cached}");
     for (given, status, words) in [
         ("other", 125, "invalid context value: other, expected key=value"),
         ("other=docker-image://alpine", 125, "--build-context other: docker-image://alpine is not known here"),

@@ -33,6 +33,8 @@ pub(super) fn healthcheck(line: &Line, dialect: Dialect) -> Result<(HealthConfig
         "" => Ok(0),
         text => match docker_format::until::duration(text) {
             None => Err(bad_duration(text)),
+            // BuildKit of newer engines takes it for what is not set.
+            Some(0) if dialect == Dialect::Modern => Ok(0),
             Some(..1_000_000) => Err(format!("Interval {:?} cannot be less than 1ms", names[at])),
             Some(length) => Ok(length),
         },
@@ -42,7 +44,10 @@ pub(super) fn healthcheck(line: &Line, dialect: Dialect) -> Result<(HealthConfig
         text => {
             let invalid = || format!("strconv.ParseInt: parsing {}: invalid syntax", docker_format::quoted(text));
             let number: i64 = text.parse::<i32>().map_err(|_| invalid())?.into();
-            if number < 1 {
+            if dialect == Dialect::Modern && number < 0 {
+                return Err(format!("--retries cannot be negative ({number})"));
+            }
+            if dialect == Dialect::Classic && number < 1 {
                 return Err(format!("--retries must be at least 1 (not {number})"));
             }
             number

@@ -18,13 +18,11 @@ use crate::untar::{Bodies, UntarError, decompressed, untar};
 use crate::upper::{Owner, Upper, directory, plain_directory};
 
 /// How files are copied.
-pub(super) struct How<'h> {
+pub(super) struct How {
     /// Who owns the copies; `None` for the owners of the sources.
     pub(super) owner: Option<Owner>,
     pub(super) chmod: Option<Chmod>,
     pub(super) excluded: Patterns,
-    /// Where archives are unpacked to, if they are.
-    pub(super) bodies: Option<&'h Bodies>,
     /// The time of what is made, in seconds.
     pub(super) now: i64,
 }
@@ -33,12 +31,13 @@ fn invalid(text: String) -> BuildError {
     BuildError::Invalid(text)
 }
 
-/// Copies one source to `dest`, an absolute path that may end with a slash.
+/// Copies one source to `dest`, an absolute path that may end with a slash. Archives are unpacked to `bodies`, if there are some.
 pub(super) fn apply<'s>(
     pick: &Pick,
     from: &SourceTree<'s>,
     dest: &str,
-    how: &How<'s>,
+    how: &How,
+    bodies: Option<&'s Bodies>,
     upper: &mut Upper<'s>,
 ) -> Result<(), BuildError> {
     let target = upper.follow(b"", dest.as_bytes()).map_err(|error| invalid(error.to_string()))?;
@@ -48,10 +47,10 @@ pub(super) fn apply<'s>(
         let target = if kept { join(&target, &pick.name) } else { target };
         return copy_directory(pick, from, &target, how, upper);
     }
-    if let Some(bodies) = how.bodies
+    if let Some(bodies) = bodies
         && is_archive(from, &pick.path, pick.id, Dialect::Modern).map_err(BuildError::Copy)?
     {
-        make_all(upper, &target, how.owner.unwrap_or((0, 0)))?;
+        upper.make_all(&target, how.owner.unwrap_or((0, 0))).map_err(no_directory)?;
         let file = BufReader::new(from.tree.open(from.layers, &pick.path, pick.id)?);
         let failed = |error: UntarError| BuildError::Copy(error.into());
         if let Some(reader) = decompressed(file, Dialect::Modern).map_err(UntarError::Read).map_err(failed)? {
@@ -62,18 +61,28 @@ pub(super) fn apply<'s>(
         }
         return Ok(());
     }
-    if pick.name.is_empty() || how.excluded.exclude(&pick.name) {
+    // What is excluded is said of files in directories alone.
+    if pick.name.is_empty() {
         return Ok(());
     }
     let into = kept || dest.ends_with('/') || upper.is_directory(&target);
     let target = if into { join(&target, &pick.name) } else { target };
-    make_all(upper, split(&target).0, how.owner.unwrap_or((0, 0)))?;
+    make_all(upper, split(&target).0, how)?;
     let node = copied(from, &pick.path, pick.id, how, upper);
     put(upper, &target, node).map(drop)
 }
 
-fn make_all(upper: &mut Upper<'_>, path: &[u8], owner: Owner) -> Result<(), BuildError> {
-    upper.make_all(path, owner).map_err(|path| invalid(format!("mkdir /{}: not a directory", path.escape_ascii())))
+/// Makes directories that nobody has named. Of the two forms of `--chmod` only a number is for them, too.
+fn make_all(upper: &mut Upper<'_>, path: &[u8], how: &How) -> Result<(), BuildError> {
+    let mode = match how.chmod {
+        Some(Chmod::Number(mode)) => mode,
+        _ => 0o755,
+    };
+    upper.make_all_with(path, how.owner.unwrap_or((0, 0)), mode).map_err(no_directory)
+}
+
+fn no_directory(path: Vec<u8>) -> BuildError {
+    invalid(format!("mkdir /{}: not a directory", path.escape_ascii()))
 }
 
 /// Puts something that is no directory at a path.
@@ -89,10 +98,10 @@ fn make_parents<'s>(
     pick: &Pick,
     from: &SourceTree<'s>,
     target: &[u8],
-    how: &How<'s>,
+    how: &How,
     upper: &mut Upper<'s>,
 ) -> Result<Vec<u8>, BuildError> {
-    make_all(upper, target, how.owner.unwrap_or((0, 0)))?;
+    make_all(upper, target, how)?;
     let (mut to, mut source) = (target.to_vec(), pick.above.clone());
     for name in pick.parents.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
         (to, source) = (join(&to, name), join(&source, name));
@@ -110,7 +119,7 @@ fn make_parents<'s>(
 }
 
 /// A node as it is in the new layer.
-fn copied<'s>(from: &SourceTree<'s>, path: &[u8], id: NodeId, how: &How<'s>, upper: &mut Upper<'s>) -> Node {
+fn copied<'s>(from: &SourceTree<'s>, path: &[u8], id: NodeId, how: &How, upper: &mut Upper<'s>) -> Node {
     let old = from.tree.node(id);
     let is_directory = old.children().is_some();
     let kind = match &old.kind {
@@ -130,16 +139,12 @@ fn copy_directory<'s>(
     pick: &Pick,
     from: &SourceTree<'s>,
     target: &[u8],
-    how: &How<'s>,
+    how: &How,
     upper: &mut Upper<'s>,
 ) -> Result<(), BuildError> {
     match upper.at(target) {
         None => {
-            make_all(upper, target, how.owner.unwrap_or((0, 0)))?;
-            if let Some(chmod) = &how.chmod {
-                let node = upper.directory_mut(target);
-                node.mode = chmod.apply(node.mode, true);
-            }
+            make_all(upper, target, how)?;
         }
         Some(node) if node.children().is_some() => {}
         Some(_) => return Err(invalid(format!("cannot copy to non-directory: /{}", target.escape_ascii()))),
@@ -158,7 +163,7 @@ fn copy_directory<'s>(
         }
         let to = join(target, below);
         // Something may be taken back in whose directory is excluded.
-        make_all(upper, split(&to).0, how.owner.unwrap_or((0, 0)))?;
+        make_all(upper, split(&to).0, how)?;
         if let Some(&known) = links.get(&id) {
             upper.link(&to, known);
             continue;

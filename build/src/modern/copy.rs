@@ -1,7 +1,5 @@
 //! `COPY` and `ADD`.
 
-use std::rc::Rc;
-
 use images::tree::{Tree, read_for, read_tree};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,8 +8,9 @@ use super::Builder;
 use super::apply::{How, apply};
 use super::cache::{self, Keys};
 use super::chmod::Chmod;
+use super::download::{is_git, is_url};
 use super::fingerprint::fingerprint;
-use super::graph::{From, Needed};
+use super::graph::From;
 use super::pick::{Pick, pick};
 use super::stage::Built;
 use super::texts::Texts;
@@ -27,9 +26,9 @@ use crate::upper::{Owner, Upper};
 use crate::{BuildError, owner};
 
 /// A `COPY` or `ADD`, with its variables expanded.
-struct Order {
+pub(super) struct Order {
     is_add: bool,
-    sources: Vec<String>,
+    pub(super) sources: Vec<String>,
     /// Where it goes, from the root; with a slash at the end, or not.
     dest: String,
     chown: String,
@@ -37,21 +36,38 @@ struct Order {
     link: bool,
     parents: bool,
     exclude: Vec<String>,
-    unpack: bool,
+    /// Whether archives of the context are unpacked, and those that were fetched.
+    pub(super) unpack: bool,
+    pub(super) unpack_urls: bool,
     /// The entry of the history.
-    text: String,
+    pub(super) text: String,
     /// The name in the progress.
-    line: String,
+    pub(super) line: String,
 }
 
-impl Builder<'_> {
+/// What was picked from a tree.
+pub(super) struct Chosen<'p, 's> {
+    pub(super) picks: Vec<Pick>,
+    pub(super) from: &'p SourceTree<'s>,
+    /// Whether archives are unpacked.
+    pub(super) unpack: bool,
+    /// What the layer depends on besides the names and contents of the files.
+    pub(super) also: Option<Value>,
+}
+
+impl<'p, 's> Chosen<'p, 's> {
+    fn new(picks: Vec<Pick>, from: &'p SourceTree<'s>, order: &Order) -> Self {
+        Self { picks, from, unpack: order.unpack, also: None }
+    }
+}
+
+impl Builder<'_, '_> {
     /// Copies what a `COPY` or `ADD` names.
     pub(super) fn transfer(
         &mut self,
         built: &mut Built,
         is_add: bool,
         transfer: &Transfer,
-        needed: &Needed,
         line: &str,
     ) -> Result<(), BuildError> {
         let order = self.order(built, is_add, transfer, line)?;
@@ -59,26 +75,28 @@ impl Builder<'_> {
         if texts {
             return self.copy_texts(built, &order, &transfer.heredocs);
         }
-        if files {
-            let context = Rc::clone(&self.context);
-            return self.copy(built, &order, &context, None);
+        if files && order.sources.iter().any(|source| is_add && is_url(source)) {
+            return self.add_urls(built, &order, &transfer.checksum);
         }
-        let (image, layers) = match needed.from(&transfer.from, self.current)? {
+        if files {
+            return self.copy(built, &order, &self.shared.context, None);
+        }
+        let (image, layers) = match self.shared.needed.from(&transfer.from, self.number)? {
             From::Stage(number) => {
-                let stage = &self.built[&number];
-                (stage.image, stage.layers.clone())
+                let stage = self.shared.together.wait_for(number)?;
+                (stage.image, stage.layers)
             }
             From::Context(name) => {
                 let source = self.named(&name)?;
                 return self.copy(built, &order, &source, None);
             }
             From::Image(name) => {
-                let platform = self.platform.clone();
+                let platform = self.shared.platform.clone();
                 let id = self.find_image(&name, platform.as_ref())?;
-                (Some(id), self.store.moment().config(id)?.1)
+                (Some(id), self.shared.store.moment().config(id)?.1)
             }
         };
-        let moment = self.store.moment();
+        let moment = self.shared.store.moment();
         let nothing = Picked::default();
         let stored;
         let source = match image {
@@ -88,8 +106,8 @@ impl Builder<'_> {
                 let key = order_key(built, &order, &json!(["stage", layers]), self.latest());
                 let text = order.text.clone();
                 if self.take_cached(built, &key, &text) {
-                    let number = self.progress.begin(&order.line)?;
-                    return self.progress.cached(number);
+                    let number = self.begin(&order.line)?;
+                    return self.cached(number);
                 }
                 stored = moment.layers(id)?;
                 SourceTree::image(read_tree(&stored, None)?, &stored)
@@ -99,7 +117,7 @@ impl Builder<'_> {
     }
 
     fn order(&mut self, built: &Built, is_add: bool, transfer: &Transfer, line: &str) -> Result<Order, BuildError> {
-        let word = |word: &String| expand_modern(word, self.escape, &built.env).map_err(BuildError::from);
+        let word = |word: &String| expand_modern(word, self.shared.escape, &built.env).map_err(BuildError::from);
         let name = if is_add { "ADD" } else { "COPY" };
         let (chown, chmod) = (word(&transfer.chown)?, word(&transfer.chmod)?);
         let exclude = transfer.exclude.iter().map(word).collect::<Result<Vec<_>, _>>()?;
@@ -117,12 +135,16 @@ impl Builder<'_> {
         let texts = transfer.heredocs.iter().map(|heredoc| format!("<<{}", heredoc.name));
         let shown: Vec<String> = sources.iter().cloned().chain(texts).chain([dest.clone()]).collect();
         text += &format!(" {} # buildkit", shown.join(" "));
-        if let Some(url) = sources.iter().find(|source| source.starts_with("http://") || source.starts_with("https://"))
-        {
-            let error = if is_add { CopyError::Fetch(url.clone()) } else { CopyError::Url };
-            return Err(BuildError::Sources(name, error));
+        if !is_add && sources.iter().any(|source| is_url(source)) {
+            return Err(BuildError::Invalid(CopyError::Url.to_string()));
         }
-        if !transfer.checksum.is_empty() {
+        if let Some(url) = sources.iter().find(|source| is_add && is_git(source)) {
+            return Err(BuildError::Sources(name, CopyError::Git(url.clone())));
+        }
+        if !transfer.checksum.is_empty() && sources.len() != 1 {
+            return Err(BuildError::Invalid("checksum can't be specified for multiple sources".into()));
+        }
+        if !transfer.checksum.is_empty() && !is_url(&sources[0]) {
             return Err(BuildError::Invalid("checksum requires HTTP(S) or Git sources".into()));
         }
         let dest = if dest == "." || dest.ends_with("/.") { format!("{dest}/") } else { dest };
@@ -140,6 +162,7 @@ impl Builder<'_> {
             parents: transfer.parents,
             exclude,
             unpack: transfer.unpack.unwrap_or(is_add),
+            unpack_urls: transfer.unpack.unwrap_or(false),
             text,
             line: self.step_name(line),
         })
@@ -157,9 +180,12 @@ impl Builder<'_> {
         }
         let tree = texts.tree_of(&names, Timestamp::now().as_second());
         let source = SourceTree::image(tree, &texts);
-        let context = Rc::clone(&self.context);
-        let picks = [(pick(&names, &source, false)?, &source), (pick(&order.sources, &context, false)?, &*context)];
-        self.copy_picks(built, order, &picks, None)
+        let context = &self.shared.context;
+        let picks = [
+            Chosen::new(pick(&names, &source, false)?, &source, order),
+            Chosen::new(pick(&order.sources, context, false)?, context, order),
+        ];
+        self.copy_picks(built, order, &picks, None, None)
     }
 
     fn copy(
@@ -170,7 +196,7 @@ impl Builder<'_> {
         stage: Option<Value>,
     ) -> Result<(), BuildError> {
         let picks = pick(&order.sources, from, order.parents)?;
-        self.copy_picks(built, order, &[(picks, from)], stage)
+        self.copy_picks(built, order, &[Chosen::new(picks, from, order)], stage, None)
     }
 
     /// Copies all files of a tree to the root of a stage. `line` is the name in the progress.
@@ -190,25 +216,32 @@ impl Builder<'_> {
             parents: false,
             exclude: Vec::new(),
             unpack: false,
+            unpack_urls: false,
             text: line.to_owned(),
             line: line.to_owned(),
         };
         self.copy(built, &order, from, None)
     }
 
-    /// Copies what was picked, unless the cache has the layer. `stage` says where it is from, if that is no file of the context.
-    fn copy_picks<'s>(
+    /// Copies what was picked, unless the cache has the layer. `stage` says where it is from, if that is no file of the context, and
+    /// `begun` is the step's number, if it was begun.
+    pub(super) fn copy_picks<'s>(
         &mut self,
         built: &mut Built,
         order: &Order,
-        all: &[(Vec<Pick>, &SourceTree<'s>)],
+        all: &[Chosen<'_, 's>],
         stage: Option<Value>,
+        begun: Option<usize>,
     ) -> Result<(), BuildError> {
-        let number = self.progress.begin(&order.line)?;
+        let number = match begun {
+            Some(number) => number,
+            None => self.begin(&order.line)?,
+        };
         let excluded: Vec<String> = ignore::lines(order.exclude.join("\n").as_bytes());
         let excluded = Patterns::parse(&excluded).map_err(|error| BuildError::Invalid(error.to_string()))?;
         let mut contents = Vec::new();
-        for (picks, from) in all {
+        for Chosen { picks, from, also, .. } in all {
+            contents.extend(also.clone());
             for pick in picks {
                 let print = fingerprint(from, &pick.path, pick.id, &excluded)?;
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -219,21 +252,24 @@ impl Builder<'_> {
         let key = stage.map(|stage| order_key(built, order, &stage, self.latest())).unwrap_or_default();
         let keys = Keys { key, content };
         if self.take_cached(built, &keys.content, &order.text) {
-            return self.progress.cached(number);
+            return self.cached(number);
         }
         let now = Timestamp::now().as_second();
-        let bodies =
-            if order.unpack { Some(Bodies::new().map_err(BuildError::io("making a temporary file"))?) } else { None };
+        let bodies = if all.iter().any(|chosen| chosen.unpack) {
+            Some(Bodies::new().map_err(BuildError::io("making a temporary file"))?)
+        } else {
+            None
+        };
         let owner = if order.chown.is_empty() { None } else { Some(self.owner_of(built, &order.chown)?) };
         let chmod = match order.chmod.as_str() {
             "" => None,
             text => Some(Chmod::parse(text).map_err(BuildError::Invalid)?),
         };
         let mut upper = Upper::new(Tree::empty(), now);
-        let moment = self.store.moment();
-        if let Some(image) = built.image.filter(|_| !order.link) {
+        let moment = self.shared.store.moment();
+        if let Some(image) = built.image {
             let mut wanted = vec![order.dest.as_bytes().to_vec()];
-            let names = all.iter().flat_map(|(picks, _)| picks).map(|pick| &pick.name);
+            let names = all.iter().flat_map(|chosen| &chosen.picks).map(|pick| &pick.name);
             wanted.extend(names.map(|name| [order.dest.as_bytes(), b"/", name.as_slice()].concat()));
             let wanted: Vec<&[u8]> = wanted.iter().map(Vec::as_slice).collect();
             let layers = moment.layers(image)?;
@@ -244,33 +280,36 @@ impl Builder<'_> {
                 upper = Upper::new(read_tree(&layers, None)?, now);
             }
         }
-        let how = How { owner, chmod, excluded, bodies: bodies.as_ref(), now };
+        let how = How { owner, chmod, excluded, now };
         // Shorter lives for what the layer borrows.
         let mut upper: Upper<'_> = upper;
-        for (picks, from) in all {
+        for Chosen { picks, from, unpack, .. } in all {
+            let bodies = bodies.as_ref().filter(|_| *unpack);
             for pick in picks {
-                apply(pick, from, &order.dest, &how, &mut upper)?;
+                apply(pick, from, &order.dest, &how, bodies, &mut upper)?;
             }
         }
         self.add_upper(built, &keys, &order.text, upper)?;
-        self.progress.done(number)
+        self.done(number)
     }
 
-    /// The owner that a text means in a stage. As with BuildKit, a user that is not known there is root.
+    /// The owner that a text means in a stage.
     pub(super) fn owner_of(&mut self, built: &Built, text: &str) -> Result<Owner, BuildError> {
         let texts = match built.image {
             Some(image) => {
-                let moment = self.store.moment();
+                let moment = self.shared.store.moment();
                 read_accounts(&moment.layers(image)?)?
             }
             None => Default::default(),
         };
-        Ok(owner::parse(text, &texts[0], &texts[1]).unwrap_or_default())
+        Ok(owner::parse_modern(text, &texts[0], &texts[1]))
     }
 }
 
 /// The key of a `COPY` of these contents onto a stage.
-fn order_key(built: &Built, order: &Order, contents: &Value, latest: Option<i64>) -> String {
+pub(super) fn order_key(built: &Built, order: &Order, contents: &Value, latest: Option<i64>) -> String {
+    /// By what rules files are copied: layers from before are not those of today.
+    const RULES: u32 = 2;
     let below = if order.link { json!("link") } else { json!("on") };
     // The layers below count always: a record has them, too.
     let parts = [
@@ -286,6 +325,7 @@ fn order_key(built: &Built, order: &Order, contents: &Value, latest: Option<i64>
         if order.unpack { json!("with zstd") } else { json!(false) },
         contents.clone(),
         json!(latest),
+        json!(RULES),
     ];
     cache::key(&built.layers, &parts)
 }

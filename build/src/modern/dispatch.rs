@@ -7,10 +7,9 @@ use serde_json::json;
 use snapshot::schema::gojson::{Empty, StrSlice};
 use snapshot::schema::runconfig::HealthConfig;
 
-use super::Builder;
 use super::cache::{self, Keys};
-use super::graph::Needed;
 use super::stage::Built;
+use super::{Builder, lock};
 use crate::BuildError;
 use crate::change::go_list;
 use crate::dispatch::text;
@@ -18,31 +17,26 @@ use crate::expand::{expand_modern, expand_modern_words};
 use crate::instruction::{Action, Instruction};
 use crate::upper::Upper;
 
-impl Builder<'_> {
-    pub(super) fn dispatch(
-        &mut self,
-        built: &mut Built,
-        instruction: &Instruction,
-        needed: &Needed,
-    ) -> Result<(), BuildError> {
+impl Builder<'_, '_> {
+    pub(super) fn dispatch(&mut self, built: &mut Built, instruction: &Instruction) -> Result<(), BuildError> {
         let env = built.env.clone();
-        let escape = self.escape;
+        let escape = self.shared.escape;
         let word = |word: &String| expand_modern(word, escape, &env);
         let note = match &instruction.action {
-            Action::Add(transfer) => return self.transfer(built, true, transfer, needed, &instruction.text),
-            Action::Copy(transfer) => return self.transfer(built, false, transfer, needed, &instruction.text),
-            Action::Run(line, flags) => return self.command(built, line, flags, needed, &instruction.text),
+            Action::Add(transfer) => return self.transfer(built, true, transfer, &instruction.text),
+            Action::Copy(transfer) => return self.transfer(built, false, transfer, &instruction.text),
+            Action::Run(line, flags) => return self.command(built, line, flags, &instruction.text),
             Action::Workdir(path) => return self.workdir(built, &word(path)?, &instruction.text),
             Action::Arg(pairs) => {
                 let mut note = String::from("ARG");
                 for (key, default) in pairs {
                     let key = word(key)?;
-                    self.unused.remove(&key);
-                    let given = self.options.arguments.get(&key).cloned().flatten();
+                    lock(&self.shared.unused).remove(&key);
+                    let given = self.shared.options.arguments.get(&key).cloned().flatten();
                     let value = match (given, default) {
                         (Some(given), _) => Some(given),
                         (None, Some(default)) => Some(expand_modern(default, escape, &built.env)?),
-                        (None, None) => self.global(&key).map(str::to_owned),
+                        (None, None) => self.shared.globals.get(&key).map(str::to_owned),
                     };
                     note += &value.as_ref().map_or_else(|| format!(" {key}"), |value| format!(" {key}={value}"));
                     built.add_argument(&key, value.as_deref());
@@ -159,11 +153,11 @@ impl Builder<'_> {
             built.note(note);
             return Ok(());
         }
-        let number = self.progress.begin(&name)?;
+        let number = self.begin(&name)?;
         let user = built.run.user.clone();
         let key = cache::key(&built.layers, &[json!("workdir"), json!(path), json!(user), json!(self.latest())]);
         if self.take_cached(built, &key, &note) {
-            return self.progress.cached(number);
+            return self.cached(number);
         }
         let base = self.read_at(built, &[path.as_bytes()])?;
         let mut upper = Upper::new(base, Timestamp::now().as_second());
@@ -173,7 +167,7 @@ impl Builder<'_> {
         upper.make_all(&target, owner).map_err(wrong)?;
         debug_assert!(upper.is_directory(&target) || upper.layer.node(Tree::ROOT).children().is_some());
         self.add_upper(built, &Keys { key, content: String::new() }, &note, upper)?;
-        self.progress.done(number)
+        self.done(number)
     }
 }
 

@@ -23,10 +23,8 @@ pub(super) enum Base {
 /// The stages that are built.
 #[derive(Debug)]
 pub(super) struct Needed {
-    /// Their numbers, in the order in which they are built.
+    /// Their numbers, in the order in which they are begun; the one that the user asks for is the last.
     pub(super) stages: Vec<usize>,
-    /// The last one.
-    pub(super) target: usize,
     bases: Vec<Base>,
     names: Vec<String>,
     contexts: BTreeSet<String>,
@@ -77,7 +75,7 @@ impl Needed {
                 found.ok_or_else(|| BuildError::Invalid(format!("target stage {} could not be found", quoted(text))))?
             }
         };
-        let mut needed = Self { stages: Vec::new(), target, bases, names, contexts };
+        let mut needed = Self { stages: Vec::new(), bases, names, contexts };
         let mut wanted = BTreeSet::from([target]);
         // Each stage needs only those before it.
         while let Some(number) = wanted.pop_last() {

@@ -11,21 +11,21 @@ use layerfs::path::split;
 use snapshot::schema::time::Time;
 use tarsplit::pax::PaxTime;
 
-use super::Builder;
 use super::cache::{self, Keys, Record};
 use super::secret;
 use super::stage::{Built, Step};
+use super::{Builder, lock};
 use crate::BuildError;
 use crate::upper::Upper;
 
-impl Builder<'_> {
+impl Builder<'_, '_> {
     /// Takes a layer that was made before, if there is one. `below` are the layers that it must stand on.
     pub(super) fn take_cached(&mut self, built: &mut Built, key: &str, text: &str) -> bool {
-        let Some(record) = self.records.find(key) else { return false };
+        let found = lock(&self.shared.records).find(key).cloned();
+        let Some(record) = found else { return false };
         if record.layers.len() != built.layers.len() + 1 || !record.layers.starts_with(&built.layers) {
             return false;
         }
-        let record = record.clone();
         on_record(built, &record, text);
         true
     }
@@ -38,7 +38,7 @@ impl Builder<'_> {
         text: &str,
         write: impl FnOnce(LayerWriter) -> Result<(), ExportError> + Send,
     ) -> Result<(), BuildError> {
-        let number = secret::read_or_make(&self.store)?;
+        let number = secret::read_or_make(&self.shared.store)?;
         let created = Time::from(Timestamp::now()).to_string();
         let mut layers = built.layers.clone();
         let describe = |layer: Option<DiffId>| {
@@ -46,10 +46,10 @@ impl Builder<'_> {
             let config = cache::config(built, keys, &number, &layers, text, &created);
             NewImage { config, parent: built.record, names: None }
         };
-        let image = self.store.add_written(&built.layers, write, describe)?;
+        let image = self.shared.store.add_written(&built.layers, write, describe)?;
         let record = Record { image, layers, created };
-        if self.options.cache {
-            self.records.add(keys, record.clone());
+        if self.shared.options.cache {
+            lock(&self.shared.records).add(keys, record.clone());
         }
         on_record(built, &record, text);
         Ok(())
@@ -66,7 +66,7 @@ impl Builder<'_> {
         if let Some(latest) = self.latest() {
             clamp(&mut upper.layer, latest);
         }
-        let interrupted = self.place.interrupted;
+        let interrupted = self.shared.place.interrupted;
         self.add_layer(built, keys, text, |out| {
             let mut exporter = Exporter::new(out, ExportForm::Layer, interrupted);
             exporter.all(&upper.layer, &upper.picked)?;
@@ -76,13 +76,13 @@ impl Builder<'_> {
 
     /// The latest time that a file of a new layer may have, in seconds.
     pub(super) fn latest(&self) -> Option<i64> {
-        self.options.reproducible.then(|| self.options.epoch.unwrap_or_default())
+        self.shared.options.reproducible.then(|| self.shared.options.epoch.unwrap_or_default())
     }
 
     /// What a stage has at some paths.
     pub(super) fn read_at(&mut self, built: &Built, paths: &[&[u8]]) -> Result<Tree, BuildError> {
         let Some(image) = built.image else { return Ok(Tree::empty()) };
-        let moment = self.store.moment();
+        let moment = self.shared.store.moment();
         Ok(read_for(&moment.layers(image)?, paths)?)
     }
 }

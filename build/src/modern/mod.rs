@@ -8,11 +8,14 @@
 
 mod apply;
 mod cache;
+mod caches;
 mod chmod;
 mod config;
 mod copy;
 mod dispatch;
+mod download;
 mod fingerprint;
+mod globals;
 mod graph;
 mod layer;
 mod mount;
@@ -24,24 +27,27 @@ mod run;
 mod secret;
 mod stage;
 mod texts;
+mod together;
 
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use images::source::Platform;
 use snapshot::ids::ImageId;
 use snapshot::schema::config::ImageConfig;
 
 use self::cache::Records;
+use self::globals::Globals;
 use self::graph::Needed;
 use self::named::Contexts;
+pub(crate) use self::progress::Plain;
 use self::progress::Progress;
+pub use self::progress::{End, View};
 use self::stage::Built;
+use self::together::Together;
 use crate::context::Context;
-use crate::execute::{Options, Place};
-use crate::expand::expand_modern;
+use crate::execute::{Made, Options, Place};
 use crate::instruction::{self, Action, Dockerfile, Instruction, Stage};
 use crate::parser::Dialect;
 use crate::source::SourceTree;
@@ -49,13 +55,13 @@ use crate::store::BuildStore;
 use crate::{BuildError, platform};
 
 pub use self::cache::is_record;
+pub use self::caches::is_cache_volume;
 #[cfg(test)]
 pub(crate) use self::fingerprint::fingerprint;
-pub use self::prepare::is_cache_volume;
 pub use self::run::Secret;
 pub(crate) use self::secret::key_dir;
 
-/// Builds an image in BuildKit's way, and says on `out` what its plain progress says.
+/// Builds an image in BuildKit's way, and shows what it does.
 ///
 /// # Errors
 /// [`BuildError`]; the store is whole then, with the layers of the steps before in its cache.
@@ -63,12 +69,15 @@ pub(crate) fn build(
     place: &Place<'_>,
     context: &Context,
     options: &Options,
-    out: &mut dyn Write,
-) -> Result<ImageId, BuildError> {
+    view: Box<dyn View + '_>,
+) -> Result<Made, BuildError> {
     let platform = options.platform.as_deref().map(platform::parse).transpose().map_err(BuildError::Invalid)?;
-    let mut progress = Progress::new(out);
-    progress.instant("[internal] load build definition from Dockerfile")?;
     let contexts = Contexts::new(&options.contexts)?;
+    let stop = AtomicBool::new(false);
+    let mut place = Place { root: place.root.clone(), now: place.now.clone(), ..*place };
+    let interrupted = place.interrupted;
+    let progress = Progress::new(view);
+    progress.instant("[internal] load build definition from Dockerfile")?;
     let mut file = instruction::read(&context.dockerfile, Dialect::Modern)?;
     contexts.replace_stages(&mut file);
     for warning in &file.warnings {
@@ -78,100 +87,119 @@ pub(crate) fn build(
     if !file.syntax.is_empty() && !own.contains(&file.syntax.split([':', '@']).next().unwrap_or_default()) {
         progress.warning(&format!("syntax {} is not used: there is one frontend here, of Dockerfiles", file.syntax))?;
     }
-    let store = BuildStore::open(place, options.sync)?;
+    let mut unused = options.arguments.keys().cloned().collect();
+    let target = options.target.as_deref();
+    let globals = Globals::read(&file, platform.as_ref(), target, &options.arguments, &mut unused)?;
+    let needed = Needed::of(&file, target, contexts.names(), |text| globals.expand(text))?;
+    if needed.stages.len() > 1 {
+        // All threads that build stages share it. Where there is none to be had, commands are refused or not as they would be.
+        let _ = containers::own_mounts();
+        place.interrupted = &stop;
+    }
+    let store = BuildStore::open(&place, options.sync)?;
     let number = secret::read(&store.root);
     let records = match options.cache {
         true => Records::read(&store.moment().catalog(), number.as_deref(), &options.trusted),
         false => Records::default(),
     };
-    let mut builder = Builder {
+    let shared = Shared {
         store,
-        place,
+        place: &place,
         options,
         platform,
-        records,
-        context: Rc::new(context.source()),
+        records: Mutex::new(records),
+        context: context.source(),
         contexts: &contexts,
         escape: file.escape,
         progress,
-        globals: Vec::new(),
-        built: BTreeMap::new(),
-        bases: BTreeMap::new(),
-        unused: options.arguments.keys().cloned().collect(),
-        step: (0, 0),
-        current: 0,
-        stage_name: String::new(),
+        globals,
+        needed,
+        together: Together::new(place.interrupted),
+        caches: Mutex::default(),
+        bases: Mutex::default(),
+        unused: Mutex::new(unused),
     };
-    let built = builder.run(&file);
-    drop(builder);
+    let built = shared.run(&file, interrupted);
+    drop(shared);
     // After a failure, too: what was read need not be read again when the Dockerfile is mended.
     context.remember();
     contexts.remember();
     built
 }
 
-/// A build that is going on.
-pub(crate) struct Builder<'b> {
+/// What all stages of a build share.
+pub(crate) struct Shared<'b> {
     store: BuildStore<'b>,
     place: &'b Place<'b>,
     options: &'b Options,
     /// The platform of base images, unless `FROM` says another one.
     platform: Option<Platform>,
-    records: Records,
-    context: Rc<SourceTree<'b>>,
+    records: Mutex<Records>,
+    context: SourceTree<'b>,
     contexts: &'b Contexts,
     escape: char,
     progress: Progress<'b>,
-    /// `ARG`s before the first `FROM`, and those about platforms, with their values.
-    globals: Vec<(String, String)>,
-    /// The stages that were built, by their numbers.
-    built: BTreeMap<usize, Built>,
+    globals: Globals,
+    needed: Needed,
+    together: Together<'b>,
+    /// Who makes the directory of a cache.
+    caches: Mutex<()>,
     /// Images that were looked up, by name and platform.
-    bases: BTreeMap<String, ImageId>,
+    bases: Mutex<BTreeMap<String, ImageId>>,
     /// Build arguments that no `ARG` has named yet.
-    unused: std::collections::BTreeSet<String>,
-    /// The number of the present step of the stage, and of its last one.
-    step: (usize, usize),
-    stage_name: String,
-    /// The number of the present stage.
-    current: usize,
+    unused: Mutex<BTreeSet<String>>,
 }
 
-impl Builder<'_> {
-    fn run(&mut self, file: &Dockerfile) -> Result<ImageId, BuildError> {
-        self.read_globals(file)?;
-        let needed =
-            Needed::of(file, self.options.target.as_deref(), self.contexts.names(), |text| self.expand_global(text))?;
-        let single = needed.stages.len() == 1;
-        for &number in &needed.stages {
+/// A stage that is built.
+pub(crate) struct Builder<'s, 'b> {
+    shared: &'s Shared<'b>,
+    /// The number of the present step of the stage, and of its last one.
+    step: (usize, usize),
+    /// Its name, as the progress has it.
+    name: String,
+    /// Its number.
+    number: usize,
+    /// The number in the progress of a step that was begun and has not ended.
+    open: Option<usize>,
+}
+
+impl Shared<'_> {
+    fn run(&self, file: &Dockerfile, interrupted: &AtomicBool) -> Result<Made, BuildError> {
+        let single = self.needed.stages.len() == 1;
+        let build = |number: usize| {
             let stage = &file.stages[number];
-            self.current = number;
-            self.stage_name = match stage.name.as_str() {
+            let name = match stage.name.as_str() {
                 _ if single => String::new(),
                 "" => format!("stage-{number} "),
                 name => format!("{name} "),
             };
-            let built = self.build_stage(stage, &needed, number)?;
-            self.built.insert(number, built);
-        }
-        let unused: Vec<&str> = self.unused.iter().map(String::as_str).filter(|key| !is_predefined(key)).collect();
+            let mut builder = Builder { shared: self, step: (0, 0), name, number, open: None };
+            let built = builder.build_stage(stage);
+            if let (Err(error), Some(open)) = (&built, builder.open) {
+                self.progress.failed(open, error)?;
+            }
+            built
+        };
+        let (mut built, mut records) = self.together.run(&self.needed.stages, interrupted, build)?;
+        let unused = lock(&self.unused);
+        let unused: Vec<&str> = unused.iter().map(String::as_str).filter(|key| !is_predefined(key)).collect();
         if !unused.is_empty() {
             let line = format!("[Warning] One or more build-args [{}] were not consumed", unused.join(" "));
             self.progress.warning(&line)?;
         }
-        let mut built = self.built.remove(&needed.target).expect("the last stage was built");
         if !self.options.labels.is_empty() {
             // They are no steps.
             built.run.labels.get_or_insert_default().extend(self.options.labels.clone());
         }
-        self.finish(built)
+        records.extend(built.record);
+        Ok(Made { image: self.finish(&built)?, records })
     }
 
     /// Stores the image of the last stage, and gives it its names.
-    fn finish(&mut self, built: Built) -> Result<ImageId, BuildError> {
+    fn finish(&self, built: &Built) -> Result<ImageId, BuildError> {
         let number = self.progress.begin("exporting to image")?;
         let (layers, parent) = (built.layers.clone(), built.record);
-        let bytes = config::write(&built, self.options.epoch);
+        let bytes = config::write(built, self.options.epoch);
         let describe = |_| images::load::NewImage { config: bytes, parent, names: None };
         let image = self.store.add(&layers, None, describe)?;
         self.progress.note(number, &format!("writing image {image} done"))?;
@@ -182,104 +210,56 @@ impl Builder<'_> {
         self.progress.done(number)?;
         Ok(image)
     }
+}
 
-    /// The arguments that are there before the first stage.
-    fn read_globals(&mut self, file: &Dockerfile) -> Result<(), BuildError> {
-        let host = Platform::host();
-        let target = self.platform.clone().unwrap_or_else(|| host.clone());
-        for (prefix, platform) in [("TARGET", &target), ("BUILD", &host)] {
-            let variant = platform.variant.clone().unwrap_or_default();
-            for (name, value) in [
-                ("PLATFORM", platform.to_string()),
-                ("OS", platform.os.clone()),
-                ("ARCH", platform.architecture.clone()),
-                ("VARIANT", variant),
-            ] {
-                self.globals.push((format!("{prefix}{name}"), value));
-            }
-        }
-        let stage = self.options.target.clone().unwrap_or_else(|| "default".into());
-        self.globals.push(("TARGETSTAGE".into(), stage));
-        for (name, value) in &mut self.globals {
-            if let Some(Some(given)) = self.options.arguments.get(name) {
-                value.clone_from(given);
-            }
-        }
-        for argument in &file.arguments {
-            let Action::Arg(pairs) = &argument.action else { continue };
-            for (key, default) in pairs {
-                let key = self.expand_global(key)?;
-                self.unused.remove(&key);
-                let value = match (self.options.arguments.get(&key), default) {
-                    (Some(Some(given)), _) => Some(given.clone()),
-                    (_, Some(default)) => Some(self.expand_global(default)?),
-                    _ => self.global(&key).map(str::to_owned),
-                };
-                if let Some(value) = value {
-                    self.globals.retain(|(known, _)| *known != key);
-                    self.globals.push((key, value));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn global(&self, key: &str) -> Option<&str> {
-        self.globals.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
-    }
-
-    /// Expands a word with what is known before the first stage.
-    fn expand_global(&self, text: &str) -> Result<String, BuildError> {
-        let env: Vec<String> = self.globals.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        Ok(expand_modern(text, self.escape, &env)?)
-    }
-
-    fn build_stage(&mut self, stage: &Stage, needed: &Needed, number: usize) -> Result<Built, BuildError> {
+impl Builder<'_, '_> {
+    fn build_stage(&mut self, stage: &Stage) -> Result<Built, BuildError> {
         let layered = |one: &&Instruction| {
             matches!(one.action, Action::Add(_) | Action::Copy(_) | Action::Run(..) | Action::Workdir(_))
         };
         self.step = (1, 1 + stage.instructions.iter().filter(layered).count());
-        let mut built = match needed.base(number) {
-            graph::Base::Stage(other) => self.built[&other].child(),
+        let base = self.shared.needed.base(self.number);
+        let mut built = match &base {
+            graph::Base::Stage(other) => self.shared.together.wait_for(*other)?.child(),
             graph::Base::Scratch => {
-                let platform = self.platform.clone().unwrap_or_else(Platform::host);
+                let platform = self.shared.platform.clone().unwrap_or_else(Platform::host);
                 Built::scratch(&platform)
             }
-            graph::Base::Context(name) => self.context_stage(&name)?,
-            graph::Base::Image(name) => self.base_stage(stage, &name)?,
+            graph::Base::Context(name) => self.context_stage(name)?,
+            graph::Base::Image(name) => self.base_stage(stage, name)?,
         };
         let triggers = built.run.on_build.take().unwrap_or_default();
         for trigger in &triggers {
             let trigger = instruction::read_trigger(trigger, Dialect::Modern).map_err(BuildError::Invalid)?;
             self.step.1 += usize::from(layered(&&trigger));
         }
-        if !matches!(needed.base(number), graph::Base::Image(_) | graph::Base::Context(_)) {
+        if !matches!(base, graph::Base::Image(_) | graph::Base::Context(_)) {
             self.step.0 -= 1;
             self.step.1 -= 1;
         }
         for trigger in &triggers {
             let trigger = instruction::read_trigger(trigger, Dialect::Modern).map_err(BuildError::Invalid)?;
-            self.instruction(&mut built, &trigger, needed)?;
+            self.instruction(&mut built, &trigger)?;
         }
         for instruction in &stage.instructions {
-            self.instruction(&mut built, instruction, needed)?;
+            self.instruction(&mut built, instruction)?;
         }
         Ok(built)
     }
 
-    fn instruction(&mut self, built: &mut Built, instruction: &Instruction, needed: &Needed) -> Result<(), BuildError> {
-        if self.place.interrupted.load(Ordering::Relaxed) {
+    fn instruction(&mut self, built: &mut Built, instruction: &Instruction) -> Result<(), BuildError> {
+        if self.shared.place.interrupted.load(Ordering::Relaxed) {
             return Err(BuildError::Interrupted);
         }
-        self.dispatch(built, instruction, needed)
+        self.dispatch(built, instruction)
     }
 
     /// A stage that stands on an image.
     fn base_stage(&mut self, stage: &Stage, name: &str) -> Result<Built, BuildError> {
         let platform = match stage.platform.as_str() {
-            "" => self.platform.clone(),
+            "" => self.shared.platform.clone(),
             text => {
-                let text = self.expand_global(text)?;
+                let text = self.shared.globals.expand(text)?;
                 let parsed = platform::parse(&text);
                 Some(
                     parsed
@@ -287,32 +267,57 @@ impl Builder<'_> {
                 )
             }
         };
-        let line = format!("[{}{}/{}] FROM {name}", self.stage_name, self.step.0, self.step.1);
-        let number = self.progress.begin(&line)?;
+        let line = format!("[{}{}/{}] FROM {name}", self.name, self.step.0, self.step.1);
+        let number = self.begin(&line)?;
         let image = self.find_image(name, platform.as_ref())?;
-        let (bytes, layers) = self.store.moment().config(image)?;
+        let (bytes, layers) = self.shared.store.moment().config(image)?;
         let config = ImageConfig::parse(&bytes).map_err(|error| BuildError::Invalid(error.to_string()))?;
-        self.progress.cached(number)?;
+        self.cached(number)?;
         Ok(Built::on_image(image, &bytes, config, layers))
     }
 
     /// The image that a name means; one that is not there is fetched.
     fn find_image(&mut self, name: &str, platform: Option<&Platform>) -> Result<ImageId, BuildError> {
         let key = format!("{name} {}", platform.map(ToString::to_string).unwrap_or_default());
-        if let Some(known) = self.bases.get(&key) {
+        // Whoever looks for the same one meanwhile waits.
+        let mut bases = lock(&self.shared.bases);
+        if let Some(known) = bases.get(&key) {
             return Ok(*known);
         }
-        let id = self.store.image(name, platform, self.options.pull)?;
-        self.bases.insert(key, id);
+        let id = self.shared.store.image(name, platform, self.shared.options.pull)?;
+        bases.insert(key, id);
         Ok(id)
+    }
+
+    /// A step begins. Returns its number in the progress.
+    fn begin(&mut self, name: &str) -> Result<usize, BuildError> {
+        let number = self.shared.progress.begin(name)?;
+        self.open = Some(number);
+        Ok(number)
+    }
+
+    /// It is done.
+    fn done(&mut self, number: usize) -> Result<(), BuildError> {
+        self.open = None;
+        self.shared.progress.done(number)
+    }
+
+    /// It was done before.
+    fn cached(&mut self, number: usize) -> Result<(), BuildError> {
+        self.open = None;
+        self.shared.progress.cached(number)
     }
 
     /// What a step that makes a layer is called in the progress.
     fn step_name(&mut self, text: &str) -> String {
         self.step.0 += 1;
         let first: String = text.lines().next().unwrap_or_default().to_owned();
-        format!("[{}{}/{}] {first}", self.stage_name, self.step.0, self.step.1)
+        format!("[{}{}/{}] {first}", self.name, self.step.0, self.step.1)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Build arguments that every command sees, and that change nothing in the cache: these, and the same in small letters.

@@ -15,6 +15,17 @@ pub(super) enum Kind {
     Ssh,
 }
 
+/// What becomes of a cache that two commands want at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// Both have it.
+    Shared,
+    /// Each has one of its own.
+    Private,
+    /// The second one waits.
+    Locked,
+}
+
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
@@ -36,6 +47,7 @@ pub(super) struct Mount {
     pub(super) size: i64,
     /// The variable that a secret is in, besides or in the place of a file.
     pub(super) env: String,
+    pub(super) sharing: Sharing,
 }
 
 impl Mount {
@@ -54,6 +66,7 @@ impl Mount {
             required: false,
             size: 0,
             env: String::new(),
+            sharing: Sharing::Shared,
         };
         let mut readonly = None;
         for field in text.split(',') {
@@ -107,8 +120,9 @@ impl Mount {
                 self.size = size.ok_or_else(|| format!("invalid value for size: {value}"))?;
             }
             "sharing" => match value {
-                // Only one build writes to a store at a time, and it runs one command at a time.
-                "shared" | "private" | "locked" => {}
+                "shared" => self.sharing = Sharing::Shared,
+                "private" => self.sharing = Sharing::Private,
+                "locked" => self.sharing = Sharing::Locked,
                 _ => return Err(format!("unsupported sharing value {}", docker_format::quoted(value))),
             },
             _ => return Err(format!("unexpected key '{key}' in '{key}={value}'")),
@@ -152,6 +166,7 @@ mod tests {
         assert!(Mount::parse("type=bind,dst=/x,rw").unwrap().writable);
         let cache = Mount::parse("type=cache,target=/c,mode=0700,uid=5,sharing=locked").unwrap();
         assert_eq!((cache.id.as_str(), cache.writable, cache.mode, cache.uid), ("/c", true, Some(0o700), 5));
+        assert_eq!(cache.sharing, Sharing::Locked);
         let secret = Mount::parse("type=secret,id=s").unwrap();
         assert_eq!(secret.target, "/run/secrets/s");
         assert_eq!(Mount::parse("type=secret,id=s,env=S").unwrap().target, "");

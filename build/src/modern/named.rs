@@ -1,15 +1,15 @@
 //! Directories of the user's that have a name in the Dockerfile: `--build-context` (moby/buildkit
 //! `frontend/dockerfile/dockerfile2llb/convert.go`, `frontend/dockerui/namedcontext.go`).
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
 
 use images::source::Platform;
 use snapshot::reference::Reference;
 
-use super::Builder;
 use super::stage::Built;
+use super::{Builder, lock};
 use crate::BuildError;
 use crate::context::{Context, ContextError};
 use crate::instruction::Dockerfile;
@@ -17,7 +17,11 @@ use crate::source::SourceTree;
 
 /// All of them, by their names. Each is read when something is taken from it.
 #[derive(Debug)]
-pub(super) struct Contexts(BTreeMap<String, (PathBuf, OnceCell<Context>)>);
+pub(super) struct Contexts {
+    all: BTreeMap<String, (PathBuf, OnceLock<Context>)>,
+    /// Who reads one.
+    reading: Mutex<()>,
+}
 
 /// The name by which a directory is found: that of an image, in its short form and without the tag that is meant where there is
 /// none. `None` for what cannot be a name of an image.
@@ -39,19 +43,19 @@ impl Contexts {
             if !path.metadata().map_err(failed)?.is_dir() {
                 return Err(failed(std::io::ErrorKind::NotADirectory.into()).into());
             }
-            all.insert(name, (path.clone(), OnceCell::new()));
+            all.insert(name, (path.clone(), OnceLock::new()));
         }
-        Ok(Self(all))
+        Ok(Self { all, reading: Mutex::default() })
     }
 
     pub(super) fn names(&self) -> BTreeSet<String> {
-        self.0.keys().cloned().collect()
+        self.all.keys().cloned().collect()
     }
 
     /// Puts directories in the places of the stages that have their names.
     pub(super) fn replace_stages(&self, file: &mut Dockerfile) {
         for stage in &mut file.stages {
-            if let Some(name) = name_of(&stage.name).filter(|name| self.0.contains_key(name)) {
+            if let Some(name) = name_of(&stage.name).filter(|name| self.all.contains_key(name)) {
                 stage.base = name;
                 stage.instructions.clear();
             }
@@ -60,7 +64,8 @@ impl Contexts {
 
     /// The files of one.
     fn source(&self, name: &str, store: &Path) -> Result<SourceTree<'_>, BuildError> {
-        let (path, read) = self.0.get(name).expect("only names that are there are looked up");
+        let (path, read) = self.all.get(name).expect("only names that are there are looked up");
+        let _reading = lock(&self.reading);
         if read.get().is_none() {
             // Nobody else can have set it meanwhile.
             let _ = read.set(Context::named(name, path, store)?);
@@ -70,19 +75,19 @@ impl Contexts {
 
     /// Writes down what is known of the files that were read.
     pub(super) fn remember(&self) {
-        self.0.values().filter_map(|(_, read)| read.get()).for_each(Context::remember);
+        self.all.values().filter_map(|(_, read)| read.get()).for_each(Context::remember);
     }
 }
 
-impl<'b> Builder<'b> {
+impl<'b> Builder<'_, 'b> {
     /// The files of a directory with a name.
     pub(super) fn named(&self, name: &str) -> Result<SourceTree<'b>, BuildError> {
-        self.contexts.source(name, &self.store.root)
+        self.shared.contexts.source(name, &self.shared.store.root)
     }
 
     /// A stage that stands on a directory: one layer with its files.
     pub(super) fn context_stage(&mut self, name: &str) -> Result<Built, BuildError> {
-        let platform = self.platform.clone().unwrap_or_else(Platform::host);
+        let platform = self.shared.platform.clone().unwrap_or_else(Platform::host);
         let mut built = Built::scratch(&platform);
         let source = self.named(name)?;
         self.copy_whole(&mut built, &source, &format!("[context {name}] load from client"))?;

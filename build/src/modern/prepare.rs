@@ -1,26 +1,22 @@
 //! What `--mount` gives a command: directories and files that are made for it, and volumes that stay.
 
-use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::BufRead;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-use containers::Store;
 use images::copy::CopySource;
 use images::export::{ExportForm, Exporter};
 use images::tree::{Tree, read_tree};
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
-use layerfs::{Digest, Source, Unpacking};
+use layerfs::{Source, Unpacking};
 use rustix::fs::{Mode, OFlags};
 use serde_json::{Value, json};
-use snapshot::ids::VolumeName;
-use snapshot::schema::containerfile::{HostConfig, ServiceMount, VolumeOptions};
-use snapshot::schema::volume;
+use snapshot::schema::containerfile::{HostConfig, ServiceMount};
 
 use super::Builder;
 use super::fingerprint::fingerprint;
-use super::graph::{From, Needed};
+use super::graph::From;
 use super::mount::{Kind, Mount};
 use super::pick::pick;
 use super::run::{Secret, pipes};
@@ -30,26 +26,15 @@ use crate::ignore::Patterns;
 use crate::parser::Heredoc;
 use crate::source::{Picked, SourceTree};
 
-/// The label of a volume that is a cache of commands: its name in Dockerfiles.
-const LABEL: &str = "layerfs.build.cache";
-/// How the name of such a volume begins.
-const PREFIX: &str = "layerfs-build-cache-";
-
 /// What a mounted tree is called in its temporary directory.
 const NAME: &[u8] = b"x";
 
-/// Whether a volume is a cache of `RUN --mount=type=cache`.
-#[must_use]
-pub fn is_cache_volume(name: &str) -> bool {
-    name.starts_with(PREFIX)
-}
-
-impl Builder<'_> {
+impl Builder<'_, '_> {
     /// What a layer depends on of a mount.
-    pub(super) fn mount_key(&mut self, mount: &Mount, needed: &Needed) -> Result<Value, BuildError> {
+    pub(super) fn mount_key(&mut self, mount: &Mount) -> Result<Value, BuildError> {
         let kind = format!("{:?}", mount.kind);
         let content = match mount.kind {
-            Kind::Bind => self.with_source(mount, needed, |from, layers| match layers {
+            Kind::Bind => self.with_source(mount, |from, layers| match layers {
                 Some(layers) => Ok(json!([mount.source, layers])),
                 None => {
                     let found = pick(&[source_of(mount)], from, false)?;
@@ -63,25 +48,23 @@ impl Builder<'_> {
     }
 
     /// Calls `work` with the tree that a mount is from, and the layers of its stage, if it is not the context.
-    fn with_source<T>(
+    pub(super) fn with_source<T>(
         &mut self,
         mount: &Mount,
-        needed: &Needed,
         work: impl FnOnce(&SourceTree<'_>, Option<Value>) -> Result<T, BuildError>,
     ) -> Result<T, BuildError> {
         if mount.from.is_empty() {
-            let context = Rc::clone(&self.context);
-            return work(&context, None);
+            return work(&self.shared.context, None);
         }
-        let image = match needed.from(&mount.from, self.current)? {
-            From::Stage(number) => self.built[&number].image,
+        let image = match self.shared.needed.from(&mount.from, self.number)? {
+            From::Stage(number) => self.shared.together.wait_for(number)?.image,
             From::Context(name) => return work(&self.named(&name)?, None),
             From::Image(name) => {
-                let platform = self.platform.clone();
+                let platform = self.shared.platform.clone();
                 Some(self.find_image(&name, platform.as_ref())?)
             }
         };
-        let moment = self.store.moment();
+        let moment = self.shared.store.moment();
         let nothing = Picked::default();
         let Some(image) = image else { return work(&SourceTree::image(Tree::empty(), &nothing), Some(Value::Null)) };
         let layers = moment.layers(image)?;
@@ -89,17 +72,18 @@ impl Builder<'_> {
         work(&SourceTree::image(read_tree(&layers, None)?, &layers), Some(names))
     }
 
-    /// Makes what a command shall see, and says so in its container's settings.
+    /// Makes what a command shall see, and says so in its container's settings. Returns the locks of its caches.
     pub(super) fn prepare_mounts(
         &mut self,
         mounts: &[Mount],
         script: Option<&Heredoc>,
         dir: &Path,
-        needed: &Needed,
         host: &mut HostConfig,
         env: &mut Vec<String>,
-    ) -> Result<(), BuildError> {
+    ) -> Result<Vec<File>, BuildError> {
         let mut all = Vec::new();
+        let (caches, locks) = self.caches(mounts, dir)?;
+        let mut caches = caches.into_iter();
         for (number, mount) in mounts.iter().enumerate() {
             let place = dir.join(number.to_string());
             std::fs::DirBuilder::new().mode(0o755).create(&place).map_err(BuildError::io("making a mount"))?;
@@ -109,10 +93,10 @@ impl Builder<'_> {
                     host.tmpfs.get_or_insert_default().insert(mount.target.clone(), size);
                 }
                 Kind::Bind => {
-                    self.lay_out(mount, needed, &place)?;
+                    self.lay_out(mount, &place)?;
                     all.push(bind(&place.join("x"), &mount.target, !mount.writable));
                 }
-                Kind::Cache => all.push(self.cache_volume(mount, needed, &place)?),
+                Kind::Cache => all.extend(caches.next()),
                 Kind::Secret => all.extend(self.secret(mount, &place, env)?),
                 Kind::Ssh => all.extend(self.agent(mount, number, env)?),
             }
@@ -124,13 +108,13 @@ impl Builder<'_> {
             all.push(bind(&place, &pipes(), true));
         }
         host.mounts = Some(all).filter(|all| !all.is_empty());
-        Ok(())
+        Ok(locks)
     }
 
     /// Copies what a mount shows to `place`/x, so that a command can neither follow a link out of it nor change it.
-    fn lay_out(&mut self, mount: &Mount, needed: &Needed, place: &Path) -> Result<(), BuildError> {
-        let interrupted = self.place.interrupted;
-        self.with_source(mount, needed, |from, _| {
+    pub(super) fn lay_out(&mut self, mount: &Mount, place: &Path) -> Result<(), BuildError> {
+        let interrupted = self.shared.place.interrupted;
+        self.with_source(mount, |from, _| {
             let found = pick(&[source_of(mount)], from, false)?;
             let one = &found[0];
             let source =
@@ -145,37 +129,6 @@ impl Builder<'_> {
         })
     }
 
-    /// The volume of a cache; a new one is filled and gets its owner.
-    fn cache_volume(&mut self, mount: &Mount, needed: &Needed, place: &Path) -> Result<ServiceMount, BuildError> {
-        let name = format!("{PREFIX}{}", &Digest::hash(mount.id.as_bytes()).hex()[..32]);
-        let id: VolumeName = name.parse().expect("letters and digits are a name");
-        let content = volume::content_path(&self.store.root, &id);
-        if !content.exists() {
-            let store = Store { root: self.store.root.clone(), driver: self.store.driver };
-            let labels = BTreeMap::from([(LABEL.to_owned(), mount.id.clone())]);
-            store.create_volume(Some(&name), labels, BTreeMap::new())?;
-            if !mount.from.is_empty() {
-                self.lay_out(mount, needed, place)?;
-                let open = |path: &Path| std::fs::File::open(path).map_err(BuildError::io("opening a cache"));
-                let (from, to) = (open(&place.join("x"))?, open(&content)?);
-                let copied = layerfs::copy_tree(&from, &to);
-                copied.map_err(|errno| BuildError::io("filling a cache")(errno.into()))?;
-            }
-            let (uid, gid) = (Some(mount.uid), Some(mount.gid));
-            std::os::unix::fs::chown(&content, uid, gid).map_err(BuildError::io("giving a cache its owner"))?;
-            let mode = std::fs::Permissions::from_mode(mount.mode.unwrap_or(0o755));
-            std::fs::set_permissions(&content, mode).map_err(BuildError::io("giving a cache its permissions"))?;
-        }
-        Ok(ServiceMount {
-            kind: "volume".into(),
-            source: name,
-            target: mount.target.clone(),
-            read_only: !mount.writable,
-            volume_options: Some(VolumeOptions { no_copy: true, ..VolumeOptions::default() }),
-            ..ServiceMount::default()
-        })
-    }
-
     /// A secret, as a file or as a variable. One that was not given is left out, unless it is required.
     fn secret(
         &mut self,
@@ -184,7 +137,7 @@ impl Builder<'_> {
         env: &mut Vec<String>,
     ) -> Result<Option<ServiceMount>, BuildError> {
         let missing = || BuildError::Invalid(format!("secret {}: not found", mount.id));
-        let value = match self.options.secrets.get(&mount.id) {
+        let value = match self.shared.options.secrets.get(&mount.id) {
             None if mount.required => return Err(missing()),
             None => return Ok(None),
             Some(Secret::File(path)) => {
@@ -217,7 +170,7 @@ impl Builder<'_> {
         number: usize,
         env: &mut Vec<String>,
     ) -> Result<Option<ServiceMount>, BuildError> {
-        let Some(socket) = self.options.agents.get(&mount.id) else {
+        let Some(socket) = self.shared.options.agents.get(&mount.id) else {
             let missing = || BuildError::Invalid(format!("unset ssh forward key {}", mount.id));
             return if mount.required { Err(missing()) } else { Ok(None) };
         };

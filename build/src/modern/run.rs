@@ -1,6 +1,7 @@
 //! `RUN`: a command in a container of the stage as far as it is, with what `--mount` gives it (moby/buildkit
 //! `frontend/dockerfile/dockerfile2llb/convert.go: dispatchRun`, `executor/`).
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use containers::{Apart, Heard};
@@ -14,7 +15,6 @@ use snapshot::schema::runconfig::{HealthConfig, RunConfig};
 
 use super::Builder;
 use super::cache::{self, Keys};
-use super::graph::Needed;
 use super::layer::clean_stubs;
 use super::mount::Mount;
 use super::stage::{Built, name_of};
@@ -59,32 +59,32 @@ struct Command {
     script: Option<Heredoc>,
 }
 
-impl Builder<'_> {
+impl Builder<'_, '_> {
     pub(super) fn command(
         &mut self,
         built: &mut Built,
         line: &CommandLine,
         flags: &RunFlags,
-        needed: &Needed,
         instruction: &str,
     ) -> Result<(), BuildError> {
         let name = self.step_name(instruction);
         let network = match flags.network.as_str() {
-            "" | "default" => self.options.network.clone(),
+            "" | "default" => self.shared.options.network.clone(),
             network @ ("none" | "host") => network.to_owned(),
             other => return Err(BuildError::Invalid(format!("invalid network mode {}", docker_format::quoted(other)))),
         };
         let mut mounts = Vec::new();
         for value in &flags.mounts {
-            let mount = Mount::parse(&expand_modern(value, self.escape, &built.env)?).map_err(BuildError::Invalid)?;
+            let mount =
+                Mount::parse(&expand_modern(value, self.shared.escape, &built.env)?).map_err(BuildError::Invalid)?;
             mounts.push(at_root(mount, &built.run.working_dir));
         }
         let command = command_of(built, line, flags)?;
         let note = format!("RUN {} # buildkit", built.command_text(&command.words));
-        let number = self.progress.begin(&name)?;
+        let number = self.begin(&name)?;
         let mut sources = Vec::new();
         for mount in &mounts {
-            sources.push(self.mount_key(mount, needed)?);
+            sources.push(self.mount_key(mount)?);
         }
         let script = command.script.as_ref().map(Heredoc::content);
         let parts = [
@@ -95,85 +95,96 @@ impl Builder<'_> {
             json!(built.run.user),
             json!(built.run.working_dir),
             json!(network),
-            json!(self.options.hosts),
+            json!(self.shared.options.hosts),
             json!(sources),
             json!(self.latest()),
         ];
         let key = cache::key(&built.layers, &parts);
         if self.take_cached(built, &key, &note) {
-            return self.progress.cached(number);
+            return self.cached(number);
         }
         let step = Step { command, mounts, network, number, key, note };
-        let done = self.run_command(built, &step, needed);
-        match &done {
-            Ok(()) => self.progress.done(number)?,
-            Err(error) => self.progress.failed(number, error)?,
-        }
-        done
+        self.run_command(built, &step)?;
+        self.done(number)
     }
 
     /// Runs a command apart from all containers, where that can be done.
-    fn run_command(&mut self, built: &mut Built, step: &Step, needed: &Needed) -> Result<(), BuildError> {
-        let store = self.store.containers();
+    fn run_command(&mut self, built: &mut Built, step: &Step) -> Result<(), BuildError> {
+        let shared = self.shared;
         let top = ChainId::chain(&built.layers).last().copied();
-        let Some(apart) = Apart::make(&store, top, &self.options.runtime, self.store.sync)? else {
-            return self.run_in_container(built, step, needed);
+        let made = {
+            let _writing = shared.store.writing();
+            Apart::make(&shared.store.containers(), top, &shared.options.runtime, shared.store.sync)?
         };
+        let Some(apart) = made else { return self.run_in_container(built, step) };
         let dir = apart.dir().to_path_buf();
-        let (config, host) = self.settings(built, step, &dir, needed)?;
-        let mut output = self.progress.output(step.number);
+        let (config, host, _locks) = self.settings(built, step, &dir)?;
+        let mut output = shared.progress.output(step.number);
         let mut hear = |heard| match heard {
             Heard::Output(bytes) => output.bytes(&bytes),
             Heard::ErrorOutput(bytes) => output.errors(&bytes),
             Heard::Exited(_) => Ok(()),
         };
-        let code = apart.run(&self.store.moment().catalog(), config, host, self.place.interrupted, &mut hear)?;
+        let started = {
+            let _writing = shared.store.writing();
+            let moment = shared.store.moment();
+            let catalog = moment.catalog();
+            apart.start(&catalog, config, host)?
+        };
+        let code = started.finish(shared.place.interrupted, &mut hear)?;
         output.end()?;
         self.expect_success(step, code)?;
         self.keep_written(built, step, apart.directories().to_vec())?;
+        let _writing = shared.store.writing();
         Ok(apart.release()?)
     }
 
-    /// Runs a command in a container of the store.
-    fn run_in_container(&mut self, built: &mut Built, step: &Step, needed: &Needed) -> Result<(), BuildError> {
+    /// Runs a command in a container of the store. No other stage writes to it meanwhile.
+    fn run_in_container(&mut self, built: &mut Built, step: &Step) -> Result<(), BuildError> {
         // It goes, with all that was made for the command, when the command has ended.
         let dir = tempfile::Builder::new().prefix("layerfs-build-").tempdir();
         let dir = dir.map_err(BuildError::io("making a temporary directory"))?;
-        let (config, host) = self.settings(built, step, dir.path(), needed)?;
+        let (config, host, _locks) = self.settings(built, step, dir.path())?;
         let config = RunConfig { image: self.image_of(built)?.to_string(), ..config };
         let request = containers::Request { config, host, bare: true, ..containers::Request::default() };
-        let container = containers::create(&self.store.root, self.store.driver, request)?;
-        let done = self.run_container(built, step, &container);
-        let removed = command::remove(&self.store, &container);
+        let store = &self.shared.store;
+        let writing = store.writing();
+        let container = containers::create(&store.root, store.driver, request)?;
+        let done = self.run_container(step, &container);
+        drop(writing);
+        let done = done.and_then(|own| self.keep_written(built, step, own));
+        let _writing = store.writing();
+        let removed = command::remove(store, &container);
         done.and(removed)
     }
 
-    fn run_container(&mut self, built: &mut Built, step: &Step, container: &ContainerId) -> Result<(), BuildError> {
-        let mut output = self.progress.output(step.number);
-        let code = command::run(&self.store, self.options, container, &mut output)?;
+    /// Runs the container. Returns its directories, the lower one first.
+    fn run_container(&self, step: &Step, container: &ContainerId) -> Result<Vec<CacheId>, BuildError> {
+        let mut output = self.shared.progress.output(step.number);
+        let code = command::run(&self.shared.store, self.shared.options, container, &mut output)?;
         output.end()?;
         self.expect_success(step, code)?;
-        self.keep_written(built, step, command::directories(&self.store, container)?)
+        command::directories(&self.shared.store, container)
     }
 
-    /// What a command runs with. What it is to see is made in `dir`.
+    /// What a command runs with, and the locks of its caches. What it is to see is made in `dir`.
     fn settings(
         &mut self,
         built: &Built,
         step: &Step,
         dir: &Path,
-        needed: &Needed,
-    ) -> Result<(RunConfig, HostConfig), BuildError> {
+    ) -> Result<(RunConfig, HostConfig, Vec<File>), BuildError> {
         let mut host = HostConfig { network_mode: step.network.clone(), ..HostConfig::default() };
-        host.extra_hosts = Some(self.options.hosts.clone()).filter(|hosts| !hosts.is_empty());
+        host.extra_hosts = Some(self.shared.options.hosts.clone()).filter(|hosts| !hosts.is_empty());
         host.log_config.kind = "none".into();
-        host.shm_size = self.options.shm_size;
+        host.shm_size = self.shared.options.shm_size;
         let mut env = built.env.clone();
-        self.prepare_mounts(&step.mounts, step.command.script.as_ref(), dir, needed, &mut host, &mut env)?;
+        let locks = self.prepare_mounts(&step.mounts, step.command.script.as_ref(), dir, &mut host, &mut env)?;
         // A proxy that was given in one spelling is there in both.
         for name in super::PROXIES {
             let spellings = [name.to_lowercase(), name.to_owned()];
-            let given = spellings.iter().find_map(|spelling| self.options.arguments.get(spelling).cloned().flatten());
+            let given =
+                spellings.iter().find_map(|spelling| self.shared.options.arguments.get(spelling).cloned().flatten());
             for spelling in given.is_some().then_some(&spellings).into_iter().flatten() {
                 if !env.iter().any(|entry| name_of(entry) == spelling) {
                     env.push(format!("{spelling}={}", given.as_deref().unwrap_or_default()));
@@ -191,11 +202,11 @@ impl Builder<'_> {
             healthcheck: Some(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() }),
             ..RunConfig::default()
         };
-        Ok((config, host))
+        Ok((config, host, locks))
     }
 
     fn expect_success(&self, step: &Step, code: i32) -> Result<(), BuildError> {
-        if self.place.interrupted.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.shared.place.interrupted.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(BuildError::Interrupted);
         }
         if code != 0 {
@@ -210,11 +221,11 @@ impl Builder<'_> {
         let mut wanted: Vec<&[u8]> = targets.iter().map(Vec::as_slice).collect();
         wanted.extend(super::layer::POINTS);
         let base = self.read_at(built, &wanted)?;
-        let (latest, interrupted) = (self.latest(), self.place.interrupted);
+        let (latest, interrupted) = (self.latest(), self.shared.place.interrupted);
         let now = Timestamp::now().as_second();
         let keys = Keys { key: step.key.clone(), content: String::new() };
-        let (root, layers) = (self.store.root_now()?, built.layers.clone());
-        let (layers, mut written) = command::written(&self.store, &root, &layers, own)?;
+        let (root, layers) = (self.shared.store.root_now()?, built.layers.clone());
+        let (layers, mut written) = command::written(&self.shared.store, &root, &layers, own)?;
         clean_stubs(&mut written, &base, &targets, now);
         if let Some(latest) = latest {
             written.clamp(latest);
@@ -228,10 +239,10 @@ impl Builder<'_> {
             return Ok(image);
         }
         let keys = Keys { key: cache::key(&[], &[json!("scratch")]), content: String::new() };
-        let number = super::secret::read_or_make(&self.store)?;
+        let number = super::secret::read_or_make(&self.shared.store)?;
         let config = cache::config(built, &keys, &number, &[], "FROM scratch", "1970-01-01T00:00:00Z");
         let describe = |_| images::load::NewImage { config, parent: None, names: None };
-        let image = self.store.add(&[], None, describe)?;
+        let image = self.shared.store.add(&[], None, describe)?;
         (built.image, built.record) = (Some(image), Some(image));
         Ok(image)
     }

@@ -46,6 +46,7 @@ pub(super) fn read_or_make(store: &BuildStore<'_>) -> Result<String, BuildError>
     if let Some(known) = read(&store.root) {
         return Ok(known);
     }
+    let _writing = store.writing();
     let volumes = Store { root: store.root.clone(), driver: store.driver };
     let labels = BTreeMap::from([("layerfs.build".to_owned(), "key".to_owned())]);
     volumes.create_volume(Some(VOLUME), labels, BTreeMap::new())?;

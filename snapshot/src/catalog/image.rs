@@ -20,6 +20,8 @@ pub(crate) enum ConfigParts {
     Steps,
     /// The labels.
     Labels,
+    /// The labels, and command and labels of the step that made the image (`container_config`).
+    LastStep,
 }
 
 /// An image that dockerd would show.
@@ -134,7 +136,7 @@ pub(super) fn of_config(id: ImageId, mut parsed: ImageConfig, parts: ConfigParts
     let created = parsed.fields.created.moment();
     parsed.diff_ids.shrink_to_fit();
     let layer_steps = match parts {
-        ConfigParts::All | ConfigParts::Labels => {
+        ConfigParts::All | ConfigParts::Labels | ConfigParts::LastStep => {
             let steps = parsed.fields.history.0.iter().zip(0_u32..);
             LayerSteps::InHistory(steps.filter(|(step, _)| !step.empty_layer).map(|(_, at)| at).collect())
         }
@@ -144,8 +146,10 @@ pub(super) fn of_config(id: ImageId, mut parsed: ImageConfig, parts: ConfigParts
             LayerSteps::Commands(commands.collect())
         }
     };
-    if parts != ConfigParts::All {
-        parsed.fields.keep_labels();
+    match parts {
+        ConfigParts::All => {}
+        ConfigParts::LastStep => parsed.fields.keep_labels_and_step(),
+        ConfigParts::Steps | ConfigParts::Labels => parsed.fields.keep_labels(),
     }
     Image {
         id,

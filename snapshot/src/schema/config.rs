@@ -89,6 +89,13 @@ impl ImageFields {
         let only_labels = |config: RunConfig| RunConfig { labels: config.labels, ..RunConfig::default() };
         *self = Self { config: self.config.take().map(only_labels), ..Self::default() };
     }
+
+    /// Forgets everything but the labels, whether there is a `config`, and command and labels of the step that made the image.
+    pub(crate) fn keep_labels_and_step(&mut self) {
+        let RunConfig { cmd, labels, .. } = std::mem::take(&mut self.container_config);
+        self.keep_labels();
+        self.container_config = RunConfig { cmd, labels, ..RunConfig::default() };
+    }
 }
 
 /// The steps of an image: a list of bounded length.

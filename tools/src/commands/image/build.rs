@@ -3,19 +3,20 @@
 mod cache;
 mod flags;
 mod output;
+mod terminal;
 
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ::build::{BuildError, Context, Place, Way, build};
-use images::load::ImportError;
+use ::build::{BuildError, Context, Made, Place, Way, build, build_shown};
 use images::source::Platform;
 use jiff::Zoned;
-use snapshot::ids::ImageId;
+use registry::RegistryError;
 
 pub(crate) use self::flags::Args;
 use self::output::Output;
+use self::terminal::Terminal;
 use super::pull;
 use super::tag::rfc3339_nano;
 use crate::commands::layerfs::NAME;
@@ -52,9 +53,20 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             _ => {}
         }
     }
-    // A cache that is not there yet is none.
-    for dir in cache_from.iter().filter(|dir| dir.exists()) {
-        options.trusted.extend(cache::read(root, driver_name, dir, options.sync, &interrupted)?);
+    let caches = cache::Store {
+        root,
+        driver: driver_name,
+        sync: options.sync,
+        flags: &args.registry,
+        interrupted: &interrupted,
+    };
+    for place in &cache_from {
+        match caches.read(place) {
+            Ok(records) => options.trusted.extend(records),
+            Err(error) if is_interrupted(&error) => return Err(error),
+            // As with BuildKit, the build takes longer then, and nothing else.
+            Err(error) => out::complain(NAME, &format!("warning: {}", hints::with_hint(&error))),
+        }
     }
     let mut talk = Talk::new(args.quiet, options.classic)?;
     let fetch = |name: &str, platform: Option<&Platform>| {
@@ -64,22 +76,32 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             false => BuildError::NoBase(hints::with_hint(&error)),
         })
     };
+    let download = |url: &str, out: &mut dyn Write| {
+        let fetched = registry::fetch_file(url, &args.registry.options(&interrupted), out);
+        fetched.map(|file| file.modified).map_err(|error| match error {
+            RegistryError::Interrupted => BuildError::Interrupted,
+            error => BuildError::Invalid(error.to_string()),
+        })
+    };
     let place = Place {
         root: root.to_path_buf(),
         driver: driver_name,
         interrupted: &interrupted,
         fetch: &fetch,
+        download: &download,
         now: rfc3339_nano(&Zoned::now()),
     };
-    let made = attempt(args, &place, &options, &mut talk);
+    let shown = !options.classic && args.wants_terminal()?;
+    let made = attempt(args, &place, &options, &mut talk, shown);
     talk.end(made.is_ok())?;
     match made {
-        Ok(id) => {
+        Ok(made) => {
+            let id = made.image;
             for output in &outputs {
                 output.write(root, driver, id, &names, &interrupted)?;
             }
-            for dir in &cache_to {
-                cache::write(root, driver, id, dir, &interrupted)?;
+            for to in &cache_to {
+                caches.write(&made, to)?;
             }
             if let Some(file) = &args.iidfile {
                 std::fs::write(file, id.to_string())?;
@@ -90,22 +112,28 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            let status = match &error {
-                BuildError::Interrupted | BuildError::Import(ImportError::Interrupted) => 130,
-                error => error.status(),
-            };
+            let status = if error.is_interrupt() { 130 } else { error.status() };
             out::complain(NAME, &hints::with_hint(&error.into()));
             Ok(ExitCode::from(status))
         }
     }
 }
 
-fn attempt(args: &Args, place: &Place<'_>, options: &::build::Options, talk: &mut Talk) -> Result<ImageId, BuildError> {
+fn attempt(
+    args: &Args,
+    place: &Place<'_>,
+    options: &::build::Options,
+    talk: &mut Talk,
+    shown: bool,
+) -> Result<Made, BuildError> {
     let way = if options.classic { Way::Classic } else { Way::Modern { root: &place.root } };
     let context = Context::open(&args.context, args.file.as_deref(), std::io::stdin(), way)?;
     if !options.classic {
         // BuildKit leaves sockets out without a word.
-        return build(place, &context, options, talk);
+        return match shown {
+            true => build_shown(place, &context, options, Box::new(Terminal::new())),
+            false => build(place, &context, options, talk),
+        };
     }
     for socket in &context.sockets {
         let socket = socket.display();
@@ -121,13 +149,13 @@ fn attempt(args: &Args, place: &Place<'_>, options: &::build::Options, talk: &mu
 /// Where the lines of a build go: those of the classic builder to standard output, BuildKit's to standard error, and with
 /// `--quiet` nowhere, unless it fails.
 struct Talk {
-    out: Option<Box<dyn Write>>,
+    out: Option<Box<dyn Write + Send>>,
     kept: Vec<u8>,
 }
 
 impl Talk {
     fn new(quiet: bool, classic: bool) -> anyhow::Result<Self> {
-        let out: Option<Box<dyn Write>> = match (quiet, classic) {
+        let out: Option<Box<dyn Write + Send>> = match (quiet, classic) {
             (true, _) => None,
             (false, true) => Some(Box::new(out::binary()?)),
             (false, false) => Some(Box::new(std::io::stderr())),

@@ -15,6 +15,7 @@ use crate::commands::container::list::measure;
 use crate::commands::container::row::{self as container, Sizes, Style};
 use crate::commands::image::{seconds, shown_id, tag};
 use crate::commands::layerfs::NAME;
+use crate::commands::system::own_cache::OwnCache;
 use crate::commands::volume::mountpoint;
 use crate::{damage, output};
 use docker_format::listing::{ListingKind, Row};
@@ -36,6 +37,7 @@ pub(crate) struct Args {
 struct Tables {
     view: View,
     cache: BuildCache,
+    own: OwnCache,
     now: Timestamp,
 }
 
@@ -43,7 +45,10 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let view = View::read(root, driver, Needs::DISK_USAGE)?;
     let cache = build_cache(&view);
     let unknown = cache.as_ref().err().map(|error| format!("the build cache is not known: {error}"));
-    let usage = Tables { view, cache: cache.unwrap_or_default(), now: Timestamp::now() };
+    let own = OwnCache::read(view.catalog());
+    let mut cache = cache.unwrap_or_default();
+    cache.records.extend(own.records.iter().cloned());
+    let usage = Tables { view, cache, own, now: Timestamp::now() };
     let text = match (args.verbose, args.format.as_str()) {
         (true, "" | "table") => usage.tables()?,
         (true, format) => usage.document(format)?,
@@ -95,7 +100,7 @@ impl Tables {
             written.filter_map(|one| Some((one.id.clone(), sizes::measure_container(&self.view, one).written?)));
         let written = written.collect();
         let rows = [
-            ("Images", df::images(&self.view, &written)),
+            ("Images", self.own.taken_out(df::images(&self.view, &written))),
             ("Containers", df::containers(catalog, |one| written.get(&one.id).copied())),
             ("Local Volumes", df::volumes(catalog, |name| sizes::measure_volume(self.view.root(), name))),
         ];
@@ -168,6 +173,7 @@ impl Tables {
         let sizes = df::image_sizes(self.view.catalog());
         let mut images: Vec<_> =
             sizes.iter().filter_map(|(id, sizes)| Some((self.view.catalog().images().get(id)?, sizes))).collect();
+        images.retain(|(image, _)| !self.own.lists(image.id));
         images.sort_by_key(|(image, _)| (std::cmp::Reverse(seconds(image)), image.id));
         let row = |(image, sizes): (&snapshot::catalog::Image, &df::ImageSize)| {
             let names = self.view.catalog().names_of(image.id);

@@ -1,6 +1,7 @@
 //! The flags of `build` (docker/cli v20.10.24 `cli/command/image/build.go`).
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use build::{Options, Secret};
@@ -30,12 +31,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=DIR")]
     build_context: Vec<String>,
 
-    /// A directory with the cache of another build: DIR, or type=local,src=DIR
-    #[arg(long, value_name = "DIR")]
+    /// The cache of another build: a directory, type=local,src=DIR, or type=registry,ref=NAME
+    #[arg(long, value_name = "CACHE")]
     cache_from: Vec<String>,
 
-    /// Write the cache of the image to a directory: DIR, or type=local,dest=DIR
-    #[arg(long, value_name = "DIR")]
+    /// Write the cache to a directory, type=local,dest=DIR, or type=registry,ref=NAME; that of all stages with mode=max, else what the
+    /// image stands on
+    #[arg(long, value_name = "CACHE")]
     cache_to: Vec<String>,
 
     /// Build as docker's classic builder does: an image for each step, and a cache that it shares with dockerd
@@ -79,7 +81,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "OUTPUT")]
     output: Vec<String>,
 
-    /// How the build says what it does: auto or plain, which are the same here
+    /// How the build says what it does: plain (lines), tty (steps and times on a terminal), or auto: tty where standard error is one
     #[arg(long, value_name = "FORM", default_value = "auto", hide_default_value = true)]
     progress: String,
 
@@ -173,9 +175,9 @@ impl Args {
             };
             docker_format::size::ram_in_bytes(text).ok_or_else(invalid)
         };
-        if !matches!(self.progress.as_str(), "auto" | "plain") {
+        if !matches!(self.progress.as_str(), "auto" | "plain" | "tty") {
             return Err(format!(
-                "invalid progress {}: auto and plain are there",
+                "invalid progress {}: auto, plain and tty are there",
                 docker_format::quoted(&self.progress)
             ));
         }
@@ -219,6 +221,19 @@ impl Args {
         })
     }
 
+    /// Whether a build shows its steps on the terminal of standard error.
+    ///
+    /// # Errors
+    /// There is none, and the user asks for it.
+    pub(super) fn wants_terminal(&self) -> anyhow::Result<bool> {
+        if self.quiet || self.progress == "plain" {
+            return Ok(false);
+        }
+        let is_terminal = std::io::stderr().is_terminal();
+        anyhow::ensure!(is_terminal || self.progress != "tty", "failed to get console: provided file is not a console");
+        Ok(is_terminal)
+    }
+
     /// Where the image goes.
     pub(super) fn outputs(&self) -> Result<Vec<Output>, String> {
         if self.output.is_empty() {
@@ -230,13 +245,13 @@ impl Args {
         self.output.iter().map(|text| Output::parse(text)).collect()
     }
 
-    /// The directories that caches come from and go to.
-    pub(super) fn caches(&self) -> Result<(Vec<PathBuf>, Vec<PathBuf>), String> {
+    /// Where caches come from and go to.
+    pub(super) fn caches(&self) -> Result<(Vec<cache::Place>, Vec<cache::CacheTo>), String> {
         if self.is_classic()? && !(self.cache_from.is_empty() && self.cache_to.is_empty()) {
             return Err("--cache-from and --cache-to are not known to the classic builder here".into());
         }
-        let from = self.cache_from.iter().map(|text| cache::directory("cache-from", "src", text));
-        let to = self.cache_to.iter().map(|text| cache::directory("cache-to", "dest", text));
+        let from = self.cache_from.iter().map(|text| cache::from(text));
+        let to = self.cache_to.iter().map(|text| cache::to(text));
         Ok((from.collect::<Result<_, _>>()?, to.collect::<Result<_, _>>()?))
     }
 

@@ -224,7 +224,7 @@ fn a_device_that_is_open_is_not_removed() {
     let minor = dmsetup(&["info", "-c", "--noheadings", "-o", "minor", name]);
     let open = File::open(format!("/dev/dm-{}", minor.trim())).unwrap();
     let output = try_with(&root, &[], &["image", "rm", "goes:1"]);
-    refused(&output, &[&format!("its device {name} is open, once"), "stop what uses it first"]);
+    refused(&output, &[&format!("its device {name} is mounted or open otherwise, once"), "stop what uses it first"]);
     drop(open);
     // What was begun is finished by the next command that writes.
     layerfs(&root, &["image", "tag", BUSYBOX, "again:1"]);

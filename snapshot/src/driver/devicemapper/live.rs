@@ -289,7 +289,7 @@ impl Live {
             return Ok(());
         }
         let times = if held == 1 { "once".to_owned() } else { format!("{held} times") };
-        let reason = format!("its device {name} is open, {times} (a mount counts as one); stop what uses it first");
+        let reason = format!("its device {name} is mounted or open otherwise, {times}; stop what uses it first");
         Err(StoreError::Invalid { path: self.records.home().join(of), reason })
     }
 }

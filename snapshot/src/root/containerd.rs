@@ -143,7 +143,8 @@ impl Places {
         let mut snapshotter = None;
         let daemon = if is_root { Some(root.duplicate()?) } else { root.descend(&CONTAINERD_DAEMON)? };
         if let Some(daemon) = daemon {
-            if has_entries(&daemon, &[CONTAINERD_CONTENT, "blobs", "sha256"])? {
+            // Images that were never unpacked. The manifests of what dockerd has pulled for a storage driver are there, too.
+            if has_entries(&daemon, &[CONTAINERD_CONTENT, "blobs", "sha256"])? && has_images(&daemon)? {
                 store = Some(daemon.path().to_path_buf());
             }
             let mut names = daemon.names()?;
@@ -168,6 +169,12 @@ impl Places {
         }
         Ok(Some(Self { store, is_root, snapshotter }))
     }
+}
+
+/// Whether this containerd knows an image. Where its database cannot be read, it knows none.
+fn has_images(daemon: &Dir) -> Result<bool, StoreError> {
+    let Some(records) = daemon.sub(CONTAINERD_METADATA)? else { return Ok(false) };
+    Ok(metadata::namespaces(&records).is_ok_and(|known| known.values().any(|images| *images > 0)))
 }
 
 /// Whether dockerd has ever kept anything in the store of this containerd. One that it starts for other images than containerd's

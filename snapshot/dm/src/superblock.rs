@@ -67,7 +67,8 @@ impl Superblock {
             time: u32_at(44),
             needs_check: u32_at(4) & NEEDS_CHECK != 0,
             block_size,
-            metadata_blocks: u64_at(344),
+            // What the space map has: the number at 344 is that of the beginning, and stays when the metadata grows.
+            metadata_blocks: u64_at(192),
             metadata_used: u64_at(192 + 8),
             data_blocks: u64_at(64),
             data_used: u64_at(64 + 8),

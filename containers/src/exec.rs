@@ -62,6 +62,11 @@ impl Store {
         if self.attach(id.as_str()).is_err() {
             return Err(ContainerError::Invalid(format!("Container {id} is not running")));
         }
+        if is_first_root() {
+            let reason = "the root of this machine is the kernel's first one, in memory (an initramfs), and who enters a container there \
+                          stays above that container's root: nothing more can be run in one";
+            return Err(ContainerError::Invalid(reason.into()));
+        }
         let runtime = self.runtime_of(id)?;
         let state = runtime.state(id.as_str())?;
         let path = state.bundle.join("config.json");
@@ -85,6 +90,16 @@ impl Store {
         };
         helper::start(Helper::Exec, &order, Pipe::null()).map(drop)
     }
+}
+
+/// Whether this machine's root is the one that the kernel begins with. It cannot be exchanged (`pivot_root(2)`), only covered.
+fn is_first_root() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // <id> <parent> <device> <root> <mount point> ... - <type> (proc_pid_mountinfo(5))
+    mounts.lines().any(|line| {
+        line.split(' ').nth(4) == Some("/")
+            && line.split_once(" - ").is_some_and(|(_, rest)| rest.starts_with("rootfs "))
+    })
 }
 
 /// Reads a terminal, which is standard input, until nobody has its other end open. Returns whether it could.

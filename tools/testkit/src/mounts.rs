@@ -51,7 +51,10 @@ impl Mounted {
 
     /// Takes away what [`fill`](Self::fill) has written.
     pub fn empty(&self) {
-        std::fs::remove_file(self.point.join("ballast")).unwrap();
+        let ballast = self.point.join("ballast");
+        // A process that was forked while this program had the file open may still have it: removing it alone gives nothing back then.
+        std::fs::File::create(&ballast).unwrap();
+        std::fs::remove_file(&ballast).unwrap();
     }
 
     /// A tmpfs, with options such as `size=1m`.

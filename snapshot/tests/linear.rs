@@ -1,26 +1,17 @@
 //! Twice the layers or containers are at most 2.2 times the work, also where layers lie deep and nothing is sound.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
+mod linearsupport;
+
 use std::fs;
-use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
 
 use layerfs::{ChainId, DiffId, Digest};
+use linearsupport::{WORK, assert_straight, plan};
 use snapshot::catalog::{Damage, Subject};
-use snapshot::check::{ReadObserver, Reading};
-use snapshot::repair::{Donors, RepairPlan, Scope};
-use snapshot::schema::layer::LayerRecord;
 use snapshot::view::{Needs, View};
-use testkit::cachegrind::Counter;
-
-/// Says to [`work`] what to read: how the chain is damaged, a colon and the directory of its root.
-const WORK: &str = "LAYERFS_WORK";
-
-/// How much more work twice the layers may be.
-const MOST: f64 = 2.2;
 
 /// What is wrong with a chain.
 const DAMAGE: [&str; 3] = ["base", "all", "names"];
@@ -150,63 +141,33 @@ fn write_chain(root: &Path, depth: usize, damage: &str) -> (ChainId, ChainId) {
 
 #[test]
 fn much_damage_costs_what_it_is_about() {
-    const COUNT: usize = 300;
-    let Some(counter) = Counter::new() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let nothing = counter.instructions("work", WORK, "");
-    let mut report = Vec::new();
-    for damage in DAMAGE.into_iter().chain([CONTAINERS]) {
-        let count = |many: usize| {
-            let root = dir.path().join(format!("{damage}-{many}"));
+    let at = dir.path();
+    let cases = DAMAGE.into_iter().chain([CONTAINERS]).map(|damage| {
+        let prepare = move |many| {
+            let root = at.join(format!("{damage}-{many}"));
             write(&root, many, damage);
-            counter.instructions("work", WORK, &format!("{damage}:{}", root.display())).saturating_sub(nothing) as f64
+            // What to read: how it is damaged, and the directory of its root.
+            format!("{damage}:{}", root.display())
         };
-        let counts = testkit::two_at_a_time(&[COUNT, 2 * COUNT], |many| count(*many));
-        let (once, twice) = (counts[0], counts[1]);
-        eprintln!("{damage}: {once} instructions for {COUNT}, {:.2} times as many for twice as many", twice / once);
-        if twice > once * MOST {
-            report.push(format!("{damage}: {once} instructions for {COUNT}, {twice} for twice as many"));
-        }
-    }
-    assert!(report.is_empty(), "{}", report.join("\n"));
-}
-
-struct Silent;
-
-impl ReadObserver for Silent {
-    fn begin(&self, _: &LayerRecord) {}
-    fn advance(&self, _: &LayerRecord, _: u64) {}
-    fn end(&self, _: &LayerRecord) {}
-}
-
-fn plan(root: &Path) -> RepairPlan {
-    let view = View::read(root, None, Needs::CHECK).unwrap();
-    let interrupted = AtomicBool::new(false);
-    let reading = Reading { threads: NonZeroUsize::MIN, observer: &Silent, interrupted: &interrupted };
-    RepairPlan::make(&view, &Donors::default(), Scope { images: &[], deep: false, reading }).unwrap()
+        (damage.to_owned(), prepare)
+    });
+    assert_straight(300, cases);
 }
 
 #[test]
 fn a_plan_of_a_repair_costs_what_it_is_about() {
-    const COUNT: usize = 250;
-    let Some(counter) = Counter::new() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let nothing = counter.instructions("work", WORK, "");
-    let mut report = Vec::new();
-    for damage in [UNNAMED, CONTAINERS, LOST, PARENTS] {
-        let counts = testkit::two_at_a_time(&[COUNT, 2 * COUNT], |count| {
-            let root = dir.path().join(format!("{damage}-{count}"));
-            write(&root, *count, damage);
-            let work = format!("{REPAIR}:{}", root.display());
-            counter.instructions("work", WORK, &work).saturating_sub(nothing) as f64
-        });
-        let (once, twice) = (counts[0], counts[1]);
-        eprintln!("{damage}: {once} instructions for {COUNT}, {:.2} times as many for twice as many", twice / once);
-        if twice > once * MOST {
-            report.push(format!("{damage}: {once} instructions for {COUNT}, {twice} for twice as many"));
-        }
-    }
-    assert!(report.is_empty(), "{}", report.join("\n"));
+    let at = dir.path();
+    let cases = [UNNAMED, CONTAINERS, LOST, PARENTS].map(|damage| {
+        let prepare = move |many| {
+            let root = at.join(format!("{damage}-{many}"));
+            write(&root, many, damage);
+            format!("{REPAIR}:{}", root.display())
+        };
+        (damage.to_owned(), prepare)
+    });
+    assert_straight(250, cases);
 }
 
 /// This is what the plans do whose costs are counted above.

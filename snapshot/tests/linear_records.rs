@@ -1,26 +1,16 @@
 //! A plan of a repair finds what broken records have lost with at most 2.2 times the work for twice the records.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
+mod linearsupport;
+
 use std::fs;
-use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use layerfs::{ChainId, DiffId, Digest};
-use snapshot::check::{ReadObserver, Reading};
-use snapshot::repair::{Donors, RepairPlan, Scope};
-use snapshot::schema::layer::LayerRecord;
-use snapshot::view::{Needs, View};
+use linearsupport::{WORK, assert_straight, plan};
 use tarsplit::crc64::Crc64;
 use tarsplit::journal::{EntryWriter, gzip};
-use testkit::cachegrind::Counter;
-
-/// Says to [`work`] where the store is.
-const WORK: &str = "LAYERFS_WORK";
-
-/// How much more work twice the records may be.
-const MOST: f64 = 2.2;
 
 /// Which file the records have lost: of each upper layer, or of each base.
 const LOST: [(bool, &str); 4] = [(true, "size"), (true, "parent"), (false, "cache-id"), (true, "cache-id")];
@@ -71,41 +61,20 @@ fn write_layer(root: &Path, what: &str, below: Option<(ChainId, String)>, lost: 
     (chain_id, link)
 }
 
-struct Silent;
-
-impl ReadObserver for Silent {
-    fn begin(&self, _: &LayerRecord) {}
-    fn advance(&self, _: &LayerRecord, _: u64) {}
-    fn end(&self, _: &LayerRecord) {}
-}
-
-fn plan(root: &Path) -> RepairPlan {
-    let view = View::read(root, None, Needs::CHECK).unwrap();
-    let interrupted = AtomicBool::new(false);
-    let reading = Reading { threads: NonZeroUsize::MIN, observer: &Silent, interrupted: &interrupted };
-    RepairPlan::make(&view, &Donors::default(), Scope { images: &[], deep: false, reading }).unwrap()
-}
-
 #[test]
 fn what_records_have_lost_is_found_without_trying_everything() {
-    const COUNT: usize = 200;
-    let Some(counter) = Counter::new() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let nothing = counter.instructions("work", WORK, "");
-    let mut report = Vec::new();
-    for lost in LOST {
-        let counts = testkit::two_at_a_time(&[COUNT, 2 * COUNT], |count| {
-            let root = dir.path().join(format!("{}-{}-{count}", lost.0, lost.1));
-            write(&root, *count, lost);
-            counter.instructions("work", WORK, &root.display().to_string()).saturating_sub(nothing) as f64
-        });
-        let (once, twice) = (counts[0], counts[1]);
-        eprintln!("{lost:?}: {once} instructions for {COUNT}, {:.2} times as many for twice as many", twice / once);
-        if twice > once * MOST {
-            report.push(format!("{lost:?}: {once} instructions for {COUNT}, {twice} for twice as many"));
-        }
-    }
-    assert!(report.is_empty(), "{}", report.join("\n"));
+    let at = dir.path();
+    let cases = LOST.map(|lost| {
+        let prepare = move |many| {
+            let root = at.join(format!("{}-{}-{many}", lost.0, lost.1));
+            write(&root, many, lost);
+            // Where the store is.
+            root.display().to_string()
+        };
+        (format!("{lost:?}"), prepare)
+    });
+    assert_straight(200, cases);
 }
 
 /// This is what the plans do whose costs are counted above.

@@ -213,10 +213,10 @@ mod tests {
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     let _ = fs::remove_dir(&state);
                     // Containers do not end without a pause between them.
-                    std::thread::sleep(std::time::Duration::from_micros(20));
+                    std::thread::sleep(std::time::Duration::from_micros(200));
                 }
             });
-            let failed = (0..3000).find_map(|_| {
+            let failed = (0..500).find_map(|_| {
                 let written = record.write(&state, "a").err();
                 let _ = fs::remove_dir_all(state.join("a"));
                 written

@@ -201,8 +201,9 @@ impl Context {
         let own = name.as_ref().map(|name| name.as_os_str().as_bytes().to_vec());
         let ignore_file = own_ignored.unwrap_or_else(|| root.join(".dockerignore"));
         let ignored = read_ignored(&ignore_file)?;
-        let patterns =
-            Patterns::parse(&ignore::lines(ignored.as_deref().unwrap_or_default())).map_err(ContextError::Ignore)?;
+        let dialect = if modern { Dialect::Modern } else { Dialect::Classic };
+        let lines = ignore::lines(ignored.as_deref().unwrap_or_default());
+        let patterns = Patterns::parse(&lines, dialect).map_err(ContextError::Ignore)?;
         if text.is_empty() {
             let shown = name.as_ref().map_or_else(|| DOCKERFILE.to_owned(), |name| name.display().to_string());
             return Err(ContextError::Empty(shown));
@@ -278,7 +279,7 @@ impl Context {
             return Err(ContextError::Empty(name));
         }
         let patterns = read(&tree, ".dockerignore")?.unwrap_or_default();
-        let patterns = Patterns::parse(&ignore::lines(&patterns)).map_err(ContextError::Ignore)?;
+        let patterns = Patterns::parse(&ignore::lines(&patterns), Dialect::Classic).map_err(ContextError::Ignore)?;
         for hidden in [name.as_bytes(), b".dockerignore"] {
             if patterns.exclude(hidden) {
                 remove(&mut tree, hidden);

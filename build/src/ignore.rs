@@ -3,6 +3,8 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use crate::parser::Dialect;
+
 /// A pattern that cannot be read. The text is docker's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IgnoreError {
@@ -16,7 +18,10 @@ pub enum IgnoreError {
 
 /// The patterns of a file, in order.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Patterns(Vec<Pattern>);
+pub(crate) struct Patterns {
+    all: Vec<Pattern>,
+    dialect: Dialect,
+}
 
 #[derive(Debug, Clone)]
 struct Pattern {
@@ -57,11 +62,20 @@ pub(crate) fn cleaned(path: &str) -> String {
 }
 
 impl Patterns {
+    /// Reads the values of a flag, of which each is a pattern as it is (moby/patternmatcher `New`).
+    ///
+    /// # Errors
+    /// [`IgnoreError`]
+    pub(crate) fn of_flags(values: &[String]) -> Result<Self, IgnoreError> {
+        let given = values.iter().map(|value| value.trim()).filter(|value| !value.is_empty());
+        Self::parse(&given.map(cleaned).collect::<Vec<_>>(), Dialect::Modern)
+    }
+
     /// Reads the cleaned lines of a file.
     ///
     /// # Errors
     /// [`IgnoreError`]
-    pub(crate) fn parse(lines: &[String]) -> Result<Self, IgnoreError> {
+    pub(crate) fn parse(lines: &[String], dialect: Dialect) -> Result<Self, IgnoreError> {
         let mut patterns = Vec::new();
         for line in lines {
             let (again, text) = match line.strip_prefix('!') {
@@ -74,21 +88,25 @@ impl Patterns {
             let expression = expression.map_err(|_| IgnoreError::Syntax)?;
             patterns.push(Pattern { again, depth: text.split('/').count(), text: text.to_owned(), expression });
         }
-        Ok(Self(patterns))
+        Ok(Self { all: patterns, dialect })
     }
 
-    /// Whether a path is excluded. The last pattern decides that matches the path, or the directory above it that has
-    /// as many names as the pattern.
+    /// Whether a path is excluded. The last pattern decides that matches the path or a directory above it; for docker 20.10 that is
+    /// only the one that has as many names as the pattern.
     pub(crate) fn exclude(&self, path: &[u8]) -> bool {
         let mut excluded = false;
         let slashes: Vec<usize> =
             path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).collect();
-        for pattern in &self.0 {
+        for pattern in &self.all {
             if pattern.again != excluded {
                 continue;
             }
-            let above = slashes.get(pattern.depth - 1).map(|&end| &path[..end]);
-            if pattern.expression.is_match(path) || above.is_some_and(|above| pattern.expression.is_match(above)) {
+            let above = match self.dialect {
+                Dialect::Classic => slashes.get(pattern.depth - 1..).and_then(|rest| rest.get(..1)).unwrap_or_default(),
+                Dialect::Modern => &slashes,
+            };
+            let matches = |end: usize| pattern.expression.is_match(&path[..end]);
+            if matches(path.len()) || above.iter().any(|&end| matches(end)) {
                 excluded = !pattern.again;
             }
         }
@@ -98,7 +116,7 @@ impl Patterns {
     /// Whether something in an excluded directory may be taken back in.
     pub(crate) fn may_take_back(&self, dir: &[u8]) -> bool {
         let dir = [dir, b"/"].concat();
-        self.0
+        self.all
             .iter()
             .filter(|pattern| pattern.again)
             .any(|pattern| format!("{}/", pattern.text).as_bytes().starts_with(&dir))
@@ -118,6 +136,7 @@ fn expression(pattern: &str) -> String {
             '*' => out.push_str("[^/]*"),
             '?' => out.push_str("[^/]"),
             '.' | '$' => out.extend(['\\', char]),
+            '[' => class(&mut chars, &mut out),
             '\\' => match chars.next() {
                 // The crate `regex` refuses to escape a letter that has no meaning then, so the letter goes in alone; and for it, but not
                 // for Go, `\<` and `\>` are the ends of a word.
@@ -131,6 +150,26 @@ fn expression(pattern: &str) -> String {
         }
     }
     out + "$"
+}
+
+/// The rest of a class of characters, in which the crate `regex` knows more than Go: classes within it, and sets.
+fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) {
+    out.push('[');
+    if chars.next_if_eq(&'^').is_some() {
+        out.push('^');
+    }
+    let mut is_first = true;
+    for char in chars.by_ref() {
+        match char {
+            ']' if !is_first => {
+                out.push(']');
+                return;
+            }
+            '[' | ']' | '&' | '~' => out.extend(['\\', char]),
+            _ => out.push(char),
+        }
+        is_first = false;
+    }
 }
 
 #[cfg(test)]
@@ -198,7 +237,7 @@ mod tests {
             ("\\!bang", &["!bang"]),
             ("\u{feff}  f.txt \r\n\n", &["f.txt"]),
         ] {
-            let patterns = Patterns::parse(&lines(file.as_bytes())).unwrap();
+            let patterns = Patterns::parse(&lines(file.as_bytes()), Dialect::Classic).unwrap();
             // As a walk does it: what is in an excluded directory is not looked at, unless it may be taken back in.
             let is_excluded = |path: &&str| {
                 let ends = path.match_indices('/').map(|(at, _)| at);
@@ -211,11 +250,11 @@ mod tests {
             let excluded: Vec<&str> = FILES.into_iter().filter(is_excluded).collect();
             assert_eq!(excluded, expected, "{file:?}");
         }
-        let angles = Patterns::parse(&lines(b"\\<a\\>")).unwrap();
+        let angles = Patterns::parse(&lines(b"\\<a\\>"), Dialect::Classic).unwrap();
         assert!(angles.exclude(b"<a>") && !angles.exclude(b"a"));
-        assert_eq!(Patterns::parse(&lines(b"[")).unwrap_err().to_string(), "syntax error in pattern");
-        assert_eq!(Patterns::parse(&lines(b"!")).unwrap_err(), IgnoreError::Nothing);
-        let patterns = Patterns::parse(&lines(b"*\n!a/b/f.txt")).unwrap();
+        assert_eq!(Patterns::parse(&lines(b"["), Dialect::Classic).unwrap_err().to_string(), "syntax error in pattern");
+        assert_eq!(Patterns::parse(&lines(b"!"), Dialect::Classic).unwrap_err(), IgnoreError::Nothing);
+        let patterns = Patterns::parse(&lines(b"*\n!a/b/f.txt"), Dialect::Classic).unwrap();
         assert!(patterns.may_take_back(b"a") && patterns.may_take_back(b"a/b") && !patterns.may_take_back(b"src"));
     }
 }

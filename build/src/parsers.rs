@@ -29,7 +29,7 @@ fn texts(file: &Dockerfile) -> impl Iterator<Item = &str> {
 /// Whether a `.dockerignore` excludes a path; `None` if it is refused.
 #[must_use]
 pub fn dockerignore(file: &[u8], path: &[u8]) -> Option<bool> {
-    let patterns = Patterns::parse(&lines(file)).ok()?;
+    let patterns = Patterns::parse(&lines(file), Dialect::Classic).ok()?;
     let _ = patterns.may_take_back(path);
     Some(patterns.exclude(path))
 }

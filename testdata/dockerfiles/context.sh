@@ -14,4 +14,9 @@ pack() { tar --format=pax --sort=name --owner=12 --group=34 --mtime=@1000000000 
 pack >t.tar; pack | gzip -n >t.tgz; pack | bzip2 >t.tbz; pack | xz >t.txz; echo plain | gzip -n >plain.gz; pack | gzip -n >named.txt
 pack | zstd -q >t.tzst; pack | zstd -q >named.zst
 rm -r tree
+mkdir -p p/a/b/c p/node_modules/m p/a/node_modules/m p/lib p/none; chmod 711 p/a/b
+for f in x.txt y.md .dot a/x.txt a/y.md a/b/x.txt a/b/c/x.txt a/b/c/y.md node_modules/m/i.js a/node_modules/m/i.js 'lib/z[1]' 'lib/!x' 'lib/#x'; do
+    echo "$f" >"p/$f"
+done
+ln -s a p/l; ln -s ../x.txt p/a/up
 find . -depth -exec touch -h -d @1600000000 {} +

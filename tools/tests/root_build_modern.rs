@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -406,4 +407,132 @@ COPY one /context
         assert!(said.contains(words), "{given}: {said}");
     }
     assert_whole(&root);
+}
+
+/// The sources of `COPY --parents`, with flags, and what they copy: files, links and empty directories. The built-in frontend of docker 28.5
+/// does not know the flag; this is what Docker's reference of Dockerfiles says, and what the copier of BuildKit does.
+const PARENTS: [(&str, &str); 36] = [
+    ("a/x", "a/x"),
+    ("./a/x /a/b/y", "a/b/y a/x"),
+    ("a/b", "a/b/c/x a/b/x a/b/y"),
+    ("a/b/", "a/b/c/x a/b/x a/b/y"),
+    ("a/./x", "x"),
+    ("./a/./b/x", "b/x"),
+    ("a/././b/y", "b/y"),
+    ("a/b/./", "c/x x y"),
+    ("a/./b/./y", "b/y"),
+    ("a/./b/../x", "x"),
+    ("a/../r", "r"),
+    ("*", "Dockerfile a/b/c/x a/b/x a/b/y a/l a/none a/x n/m/i r"),
+    ("a/*", "a/b/c/x a/b/x a/b/y a/l a/none a/x"),
+    ("*/x", "a/x"),
+    ("*/*/x", "a/b/x"),
+    ("**/x", "a/b/c/x a/b/x a/x"),
+    ("./**/x", "a/b/c/x a/b/x a/x"),
+    ("a/**/x", "a/b/c/x a/b/x a/x"),
+    ("a/./**/x", "b/c/x b/x x"),
+    ("a/b/./**/x", "c/x x"),
+    ("**/b", "a/b/c/x a/b/x a/b/y"),
+    ("**/c", "a/b/c/x"),
+    ("**/b/**", "a/b/c/x a/b/x a/b/y"),
+    ("a/b/**", "a/b/c/x a/b/x a/b/y"),
+    ("**/[yi]", "a/b/y n/m/i"),
+    ("**/m/./i", "i"),
+    ("[an]/./x", "x"),
+    ("n/*/./i", "i"),
+    ("a/none", "a/none"),
+    ("a/l", "a/l"),
+    ("**/nosuch", ""),
+    ("--exclude=**/x a", "a/b/c a/b/y a/l a/none"),
+    ("--exclude=a/b a", "a/l a/none a/x"),
+    ("--exclude=b a", "a/b/c/x a/b/x a/b/y a/l a/none a/x"),
+    ("--exclude=b a/./*", "l none x"),
+    ("--exclude=a/b --exclude=!a/b/y **/[xy]", "a/b/y a/x"),
+];
+
+#[test]
+fn parents_come_along_with_what_patterns_mean() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    std::fs::remove_dir_all(&context).unwrap();
+    for name in ["a/b/c", "a/none", "n/m"] {
+        std::fs::create_dir_all(context.join(name)).unwrap();
+    }
+    for name in ["a/x", "a/b/x", "a/b/y", "a/b/c/x", "n/m/i", "r"] {
+        std::fs::write(context.join(name), name).unwrap();
+    }
+    std::os::unix::fs::symlink("b", context.join("a/l")).unwrap();
+    let mode = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(context.join("a/b"), mode(0o711)).unwrap();
+    let mut dockerfile = "FROM scratch\n".to_owned();
+    for (number, (sources, _)) in PARENTS.iter().enumerate() {
+        dockerfile += &format!("COPY --parents {sources} /{number}/\n");
+    }
+    dockerfile += "COPY --parents --chown=3:4 --chmod=u=rwx,go= a/b/y /owned/\n";
+    let out = dir.path().join("out");
+    build(&root, &context, &dockerfile, &["--output", &format!("type=local,dest={}", out.display())]);
+    for (number, (sources, expected)) in PARENTS.iter().enumerate() {
+        let top = out.join(number.to_string());
+        let mut find = Command::new("find");
+        find.args([".", "(", "!", "-type", "d", "-o", "-empty", ")", "-printf", "%P\n"]).current_dir(&top);
+        let listed = find.output().unwrap();
+        let mut listed: Vec<String> =
+            testkit::succeeded("find", listed).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        listed.sort();
+        assert_eq!(listed.join(" "), *expected, "{sources}");
+        let parent = top.join("a/b");
+        if parent.exists() {
+            assert_eq!(parent.metadata().unwrap().mode() & 0o7777, 0o711, "{sources}");
+        }
+    }
+    // What was made on the way is as the directory is in the context, with the flags.
+    let stat = |path: &str| out.join("owned").join(path).metadata().unwrap().mode() & 0o7777;
+    assert_eq!((stat("a"), stat("a/b"), stat("a/b/y")), (0o700, 0o700, 0o700));
+    for (source, path) in [("nosuch", "/nosuch"), ("a/./nosuch", "/a/nosuch")] {
+        let dockerfile = format!("FROM scratch\nCOPY --parents {source} /d/\n");
+        std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+        let output = testkit::layerfs_on(&root, &["build", context.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(&format!("{path:?}: not found")), "{said}");
+    }
+}
+
+#[test]
+fn attestations_may_be_turned_off_and_are_not_made() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY one /\n").unwrap();
+    let run = |flags: &[&str]| {
+        let arguments = [&["build", "--no-sync"][..], flags, &[context.to_str().unwrap()]].concat();
+        let output = testkit::layerfs_on(&root, &arguments);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for flags in [
+        &["--provenance=false"][..],
+        &["--provenance=0", "--sbom=false"],
+        &["--attest", "type=sbom,disabled=true"],
+        &["--attest", "type=provenance,mode=max,disabled=true"],
+    ] {
+        let (code, said) = run(flags);
+        assert_eq!(code, Some(0), "{flags:?}: {said}");
+    }
+    for (flags, reason) in [
+        (&["--provenance"][..], "--provenance: attestations of type \"provenance\" are not made here"),
+        (&["--provenance=true"], "--provenance: attestations of type \"provenance\" are not made here"),
+        (&["--provenance=mode=max"], "--provenance: attestations of type"),
+        (&["--sbom=true"], "--sbom: attestations of type \"sbom\" are not made here"),
+        (&["--attest", "type=sbom,generator=image"], "--attest: attestations of type \"sbom\" are not made here"),
+        (&["--attest", "disabled=true"], "attestation type not specified"),
+        (&["--attest", "type=sbom,disabled=x"], "strconv.ParseBool: parsing \"x\": invalid syntax"),
+        (&["--attest", "sbom"], "invalid value sbom"),
+    ] {
+        let (code, said) = run(flags);
+        assert!(code != Some(0) && said.contains(reason), "{flags:?}: {said}");
+    }
 }

@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::{Context, ContextError, Files, KnownFiles, read_directory, read_ignored};
 use crate::ignore::{self, Patterns};
+use crate::parser::Dialect;
 
 impl Context {
     /// Reads a directory that a Dockerfile knows by a name. It has a `.dockerignore` as the context has, but no Dockerfile. `store` is
@@ -20,7 +21,7 @@ impl Context {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&root, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
         let ignored = read_ignored(&root.join(".dockerignore"))?.unwrap_or_default();
-        let patterns = Patterns::parse(&ignore::lines(&ignored)).map_err(ContextError::Ignore)?;
+        let patterns = Patterns::parse(&ignore::lines(&ignored), Dialect::Modern).map_err(ContextError::Ignore)?;
         let mut known = KnownFiles::read(store, &root);
         let (tree, sockets) = read_directory(&dir, &root, &patterns, &[], Some(&mut known))?;
         let files = Files::Directory(layerfs::LayerFiles::new(dir));

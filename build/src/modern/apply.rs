@@ -41,10 +41,7 @@ pub(super) fn apply<'s>(
     upper: &mut Upper<'s>,
 ) -> Result<(), BuildError> {
     let target = upper.follow(b"", dest.as_bytes()).map_err(|error| invalid(error.to_string()))?;
-    let kept = !pick.parents.is_empty() || !pick.above.is_empty();
-    let target = if kept { make_parents(pick, from, &target, how, upper)? } else { target };
     if from.tree.node(pick.id).children().is_some() {
-        let target = if kept { join(&target, &pick.name) } else { target };
         return copy_directory(pick, from, &target, how, upper);
     }
     if let Some(bodies) = bodies
@@ -65,7 +62,7 @@ pub(super) fn apply<'s>(
     if pick.name.is_empty() {
         return Ok(());
     }
-    let into = kept || dest.ends_with('/') || upper.is_directory(&target);
+    let into = dest.ends_with('/') || upper.is_directory(&target);
     let target = if into { join(&target, &pick.name) } else { target };
     make_all(upper, split(&target).0, how)?;
     let node = copied(from, &pick.path, pick.id, how, upper);
@@ -93,29 +90,31 @@ fn put(upper: &mut Upper<'_>, path: &[u8], node: Node) -> Result<NodeId, BuildEr
     Ok(upper.put(path, node))
 }
 
-/// Makes the directories of a source that are kept, with what they have there. Returns the last one.
-fn make_parents<'s>(
+/// Makes the directories above something that is copied although they are not, with what they have in the source.
+fn make_above<'s>(
     pick: &Pick,
     from: &SourceTree<'s>,
     target: &[u8],
+    above: &[u8],
     how: &How,
     upper: &mut Upper<'s>,
-) -> Result<Vec<u8>, BuildError> {
-    make_all(upper, target, how)?;
-    let (mut to, mut source) = (target.to_vec(), pick.above.clone());
-    for name in pick.parents.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+) -> Result<(), BuildError> {
+    if upper.is_directory(&join(target, above)) {
+        return Ok(());
+    }
+    let (mut to, mut source) = (target.to_vec(), pick.path.clone());
+    for name in above.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
         (to, source) = (join(&to, name), join(&source, name));
         if upper.is_directory(&to) {
             continue;
         }
-        let found = from.follow(&source).ok().and_then(|path| from.tree.at(&path).map(|id| (path, id)));
-        let node = match found {
-            Some((path, id)) => copied(from, &path, id, how, upper),
+        let node = match from.tree.at(&source) {
+            Some(id) => copied(from, &source, id, how, upper),
             None => plain_directory(how.owner.unwrap_or((0, 0)), tarsplit::pax::PaxTime::from_seconds(how.now)),
         };
         put(upper, &to, node)?;
     }
-    Ok(to)
+    Ok(())
 }
 
 /// A node as it is in the new layer.
@@ -152,18 +151,18 @@ fn copy_directory<'s>(
     let mut links: HashMap<NodeId, NodeId> = HashMap::new();
     // The root of a context has no time of its own.
     let now = tarsplit::pax::PaxTime::from_seconds(how.now);
-    let time = if pick.path.is_empty() && from.is_context { now } else { from.tree.node(pick.id).mtime };
+    let is_own = !(pick.path.is_empty() && from.is_context) && pick.included.is_none();
+    let time = if is_own { from.tree.node(pick.id).mtime } else { now };
     let mut times = vec![(target.to_vec(), time)];
     let mut walk = from.tree.walk_below(pick.id, &pick.path);
     while let Some((found, id)) = walk.next() {
         let below = &found[pick.path.len()..];
         let below = below.strip_prefix(b"/").unwrap_or(below);
-        if how.excluded.exclude(below) {
+        if !pick.takes(below, &how.excluded) {
             continue;
         }
         let to = join(target, below);
-        // Something may be taken back in whose directory is excluded.
-        make_all(upper, split(&to).0, how)?;
+        make_above(pick, from, target, split(below).0, how, upper)?;
         if let Some(&known) = links.get(&id) {
             upper.link(&to, known);
             continue;

@@ -16,7 +16,7 @@ use super::stage::Built;
 use super::texts::Texts;
 use crate::copy::CopyError;
 use crate::expand::{expand_modern, expand_text};
-use crate::ignore::{self, Patterns};
+use crate::ignore::Patterns;
 use crate::instruction::Transfer;
 use crate::parser::Heredoc;
 use crate::source::{Picked, SourceTree};
@@ -120,7 +120,8 @@ impl Builder<'_, '_> {
         let word = |word: &String| expand_modern(word, self.shared.escape, &built.env).map_err(BuildError::from);
         let name = if is_add { "ADD" } else { "COPY" };
         let (chown, chmod) = (word(&transfer.chown)?, word(&transfer.chmod)?);
-        let exclude = transfer.exclude.iter().map(word).collect::<Result<Vec<_>, _>>()?;
+        // BuildKit 28.5 expands no variables in them.
+        let exclude = transfer.exclude.clone();
         let is_text = |path: &String| !transfer.heredocs.is_empty() && Heredoc::announced(path).is_some();
         let expanded = |path: &String| if is_text(path) { Ok(path.clone()) } else { word(path) };
         let mut paths = transfer.paths.iter().map(expanded).collect::<Result<Vec<_>, _>>()?;
@@ -237,15 +238,15 @@ impl Builder<'_, '_> {
             Some(number) => number,
             None => self.begin(&order.line)?,
         };
-        let excluded: Vec<String> = ignore::lines(order.exclude.join("\n").as_bytes());
-        let excluded = Patterns::parse(&excluded).map_err(|error| BuildError::Invalid(error.to_string()))?;
+        let excluded = Patterns::of_flags(&order.exclude).map_err(|error| BuildError::Invalid(error.to_string()))?;
         let mut contents = Vec::new();
         for Chosen { picks, from, also, .. } in all {
             contents.extend(also.clone());
             for pick in picks {
-                let print = fingerprint(from, &pick.path, pick.id, &excluded)?;
+                let print = fingerprint(from, &pick.path, pick.id, &|below| pick.takes(below, &excluded))?;
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                contents.push(json!([text(&pick.name), text(&pick.parents), print]));
+                let included = pick.included.as_ref().map(|included| included.text.clone());
+                contents.push(json!([text(&pick.name), included, print]));
             }
         }
         let content = order_key(built, order, &json!(contents), self.latest());
@@ -309,7 +310,7 @@ impl Builder<'_, '_> {
 /// The key of a `COPY` of these contents onto a stage.
 pub(super) fn order_key(built: &Built, order: &Order, contents: &Value, latest: Option<i64>) -> String {
     /// By what rules files are copied: layers from before are not those of today.
-    const RULES: u32 = 2;
+    const RULES: u32 = 3;
     let below = if order.link { json!("link") } else { json!("on") };
     // The layers below count always: a record has them, too.
     let parts = [

@@ -176,7 +176,7 @@ impl Builder<'_, '_> {
             let (file, from) = fetched.next().expect("each address was fetched");
             let id = from.tree.at(&file.name).expect("the tree has the file");
             let name = file.name.clone();
-            let pick = Pick { path: name.clone(), id, name, parents: Vec::new(), above: Vec::new() };
+            let pick = Pick { path: name.clone(), id, name, included: None };
             all.push(Chosen {
                 picks: vec![pick],
                 from,

@@ -6,24 +6,23 @@ use std::io;
 use images::tree::{NodeId, NodeKind, TreeError};
 use layerfs::{Digest, HashingReader};
 
-use crate::ignore::Patterns;
 use crate::source::{CAPABILITY, SourceTree};
 
-/// The digest of what is at a path and below it, without what is excluded.
+/// The digest of what is at a path, and of what `takes` takes below it.
 pub(crate) fn fingerprint(
     from: &SourceTree<'_>,
     path: &[u8],
     id: NodeId,
-    excluded: &Patterns,
+    takes: &dyn Fn(&[u8]) -> bool,
 ) -> Result<String, TreeError> {
-    let digests = digests(from, path, id, excluded)?;
+    let digests = digests(from, path, id, takes)?;
     let mut text = Vec::new();
     let mut first: HashMap<NodeId, usize> = HashMap::new();
     entry(from, path, id, b"", &mut text, &mut first, &digests)?;
     let mut walk = from.tree.walk_below(id, path);
     while let Some((found, id)) = walk.next() {
         let below = found[path.len()..].strip_prefix(b"/").unwrap_or(&found[path.len()..]);
-        if !excluded.exclude(below) {
+        if takes(below) {
             entry(from, found, id, below, &mut text, &mut first, &digests)?;
         }
     }
@@ -35,7 +34,7 @@ fn digests(
     from: &SourceTree<'_>,
     path: &[u8],
     id: NodeId,
-    excluded: &Patterns,
+    takes: &dyn Fn(&[u8]) -> bool,
 ) -> Result<HashMap<NodeId, Digest>, TreeError> {
     let Some(contents) = from.contents else { return Ok(HashMap::new()) };
     let is_file = |id: NodeId| matches!(from.tree.node(id).kind, NodeKind::File { .. });
@@ -46,7 +45,7 @@ fn digests(
     while let Some((found, id)) = walk.next() {
         let below = found[path.len()..].strip_prefix(b"/").unwrap_or(&found[path.len()..]);
         // A file with several names is read once.
-        if is_file(id) && !excluded.exclude(below) && (from.tree.node(id).names == 1 || seen.insert(id)) {
+        if is_file(id) && takes(below) && (from.tree.node(id).names == 1 || seen.insert(id)) {
             files.push((found.to_vec(), id));
         }
     }

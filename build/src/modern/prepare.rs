@@ -22,7 +22,6 @@ use super::pick::pick;
 use super::run::{Secret, pipes};
 use super::stage::name_of;
 use crate::BuildError;
-use crate::ignore::Patterns;
 use crate::parser::Heredoc;
 use crate::source::{Picked, SourceTree};
 
@@ -39,7 +38,7 @@ impl Builder<'_, '_> {
                 None => {
                     let found = pick(&[source_of(mount)], from, false)?;
                     let one = &found[0];
-                    Ok(json!(fingerprint(from, &one.path, one.id, &Patterns::default())?))
+                    Ok(json!(fingerprint(from, &one.path, one.id, &|_| true)?))
                 }
             })?,
             _ => json!(mount.id),

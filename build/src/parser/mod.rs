@@ -52,11 +52,12 @@ pub enum ParseError {
 }
 
 /// Whose language a Dockerfile is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Dialect {
     /// The classic builder's, of docker 20.10.
     Classic,
     /// BuildKit's.
+    #[default]
     Modern,
 }
 

@@ -1,5 +1,6 @@
 //! `layerfs image build`: `docker build`, offline, in BuildKit's way or in that of docker's classic builder.
 
+mod attest;
 mod cache;
 mod flags;
 mod output;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use build::{Options, Secret};
 
+use super::attest::AttestFlags;
 use super::cache;
 use super::output::Output;
 use crate::commands::image::change::new_name;
@@ -130,6 +131,9 @@ pub(crate) struct Args {
     pub(super) registry: SourceFlags,
 
     #[command(flatten)]
+    attest: AttestFlags,
+
+    #[command(flatten)]
     unsupported: Unsupported,
 }
 
@@ -181,6 +185,7 @@ impl Args {
                 docker_format::quoted(&self.progress)
             ));
         }
+        self.attest.check()?;
         let classic = self.is_classic()?;
         let modern = [
             (!self.secret.is_empty(), "secret"),

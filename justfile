@@ -186,7 +186,7 @@ deny:
 
 # All Dockerfiles of testdata, built by dockerd and here, and by each with the other's cache (about three minutes).
 sweep-build:
-    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker,engines cargo test --release -p tools --test docker_build --test engines_buildkit
+    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker,engines cargo test --release -p tools --test docker_build --test engines_buildkit --test engines_build_projects
 
 # containerd's store: every damage that is known, with docker as judge of what is said of it; 20 long walks through what its client can do,
 # with a check after each step; and migrations killed 300 times, of which docker judges 200. About an hour and a half. Needs what the `engines_*` tests need.

@@ -6,19 +6,15 @@
 
 mod buildsupport;
 
-use std::path::PathBuf;
-use std::process::Output;
-
-use buildsupport::modern::{buildkit, make_place, modern, modern_cases, modern_config, modern_layers, options};
+use buildsupport::both::{Both, Made};
+use buildsupport::modern::{modern, modern_cases};
 use buildsupport::{DockerfileCase, write_dockerfile};
-use tempfile::TempDir;
-use testkit::Turn;
 use testkit::dockerd::Dockerd;
 use testkit::engines::Engine;
 use testkit::fault_registry::{Asked, FaultRegistry, Reply};
 
 /// Those that run always, besides those that end with an error.
-const SAMPLE: [&str; 20] = [
+const SAMPLE: [&str; 21] = [
     "metadata",
     "workdir",
     "run",
@@ -36,97 +32,28 @@ const SAMPLE: [&str; 20] = [
     "mounts",
     "diamond",
     "exclude",
+    "exclude-patterns",
     "copy-chown-names",
     "copy-modes-parents",
     "healthcheck-forms",
 ];
 
-/// A newer daemon, and a store of ours, both with the base image.
-struct Both {
-    engine: Engine,
-    daemon: Dockerd,
-    dir: TempDir,
-    context: PathBuf,
-    secret: PathBuf,
-    begun: i64,
-    turn: Turn,
-}
-
-/// One Dockerfile, and the image of each.
-struct Made {
-    name: String,
-    our_id: String,
-    docker_id: String,
-}
-
-impl Both {
-    fn start() -> Option<Self> {
-        let (engines, turn) = testkit::engines::engines()?;
-        let engine = engines.iter().find(|engine| testkit::engines::version(engine).starts_with("28.")).unwrap();
-        let dir = testkit::scratch();
-        let begun = testkit::now() - 1;
-        let (theirs, ours) = (testkit::empty_root(&dir, "theirs"), testkit::empty_root(&dir, "ours"));
-        let (context, secret) = make_place(dir.path());
-        let archive = testkit::golden("busybox-20.10.tar");
-        testkit::import(&archive, &ours);
-        let daemon = Dockerd::start_engine(engine, &theirs, &["-s", "overlay2"]);
-        daemon.load(&archive);
-        Some(Self { engine: engine.clone(), daemon, dir, context, secret, begun, turn })
-    }
-
-    fn root(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Builds a Dockerfile with both, which end alike. What they say is returned if they fail.
-    fn build(&self, case: &DockerfileCase) -> Result<Made, (String, String)> {
-        let file = self.dir.path().join("id");
-        let id = || {
-            let id = std::fs::read_to_string(&file).ok().map(|id| id.trim().to_owned());
-            let _ = std::fs::remove_file(&file);
-            id
-        };
-        write_dockerfile(&self.context, &case.text);
-        let options = options(case, &self.secret);
-        let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        let all = [&["--iidfile", file.to_str().unwrap()][..], &options, &[self.context.to_str().unwrap()]].concat();
-        let docker = buildkit(&self.daemon, self.dir.path(), &all);
-        let docker_id = id();
-        let layerfs = modern(&self.root("ours"), &all);
-        let our_id = id();
-        let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
-        let (ours, theirs) = (said(&layerfs), said(&docker));
-        assert_eq!(layerfs.status.code(), docker.status.code(), "{}:\n{ours}\n{theirs}", case.name);
-        let (Some(our_id), Some(docker_id)) = (our_id, docker_id) else { return Err((ours, theirs)) };
-        let (ours, theirs) = (self.root("ours"), self.root("theirs"));
-        assert_eq!(modern_config(&ours, &our_id), modern_config(&theirs, &docker_id), "{}", case.name);
-        Ok(Made { name: case.name.clone(), our_id, docker_id })
-    }
-
-    /// Compares the layers, when the daemon has ended.
-    fn end(self, made: &[Made]) -> (TempDir, Turn) {
-        let (ours, theirs) = (self.root("ours"), self.root("theirs"));
-        self.daemon.stop();
-        for Made { name, our_id, docker_id } in made {
-            let (our_layers, docker_layers) =
-                (modern_layers(&ours, our_id, self.begun), modern_layers(&theirs, docker_id, self.begun));
-            assert_eq!(our_layers.len(), docker_layers.len(), "{name}");
-            for (number, (our_layer, docker_layer)) in our_layers.iter().zip(&docker_layers).enumerate() {
-                assert_eq!(our_layer, docker_layer, "{name}: layer {number}");
-            }
-        }
-        (self.dir, self.turn)
-    }
+/// A newer daemon, and a store of ours, both with the base image, and the context of the cases.
+fn start() -> Option<(Both, Engine)> {
+    let (engines, turn) = testkit::engines::engines()?;
+    let engine = engines.into_iter().find(|engine| testkit::engines::version(engine).starts_with("28.")).unwrap();
+    let both = Both::start(&engine, turn);
+    buildsupport::make_context(&both.context);
+    Some((both, engine))
 }
 
 #[test]
 fn dockerfiles_become_what_buildkit_makes_of_them() {
-    let Some(both) = Both::start() else { return };
+    let Some((both, engine)) = start() else { return };
     let full = testkit::full_sweep();
     let chosen = |name: &str| full || SAMPLE.contains(&name) || name.starts_with("error-");
     let cases: Vec<_> = modern_cases().into_iter().filter(|case| chosen(&case.name)).collect();
     assert!(cases.len() >= 40, "{}", cases.len());
-    let engine = both.engine.clone();
     let made: Vec<Made> = cases.iter().filter_map(|case| both.build(case).ok()).collect();
     let (dir, _turn) = both.end(&made);
     // The newer daemon runs what was built here.
@@ -155,7 +82,7 @@ const FILE: &[u8] = b"a file of a server\n";
 
 #[test]
 fn addresses_in_add_become_what_buildkit_makes_of_them() {
-    let Some(both) = Both::start() else { return };
+    let Some((both, _)) = start() else { return };
     let server = FaultRegistry::start(served);
     let sum = layerfs::Digest::hash(FILE).to_string();
     let case = |name: &str, lines: &str| {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod both;
 pub(crate) mod modern;
 
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ pub(crate) fn cases() -> Vec<DockerfileCase> {
     cases_of("dockerfiles/cases.txt")
 }
 
-fn cases_of(file: &str) -> Vec<DockerfileCase> {
+pub(crate) fn cases_of(file: &str) -> Vec<DockerfileCase> {
     let text = std::fs::read_to_string(testkit::testdata(file)).unwrap();
     let case = |part: &str| {
         let (head, text) = part.split_once('\n').unwrap();

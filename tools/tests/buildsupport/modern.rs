@@ -1,6 +1,6 @@
 //! Images of BuildKit and of ours, in a form in which they can be compared.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -68,14 +68,6 @@ pub(crate) fn modern_layers(root: &Path, id: &str, begun: i64) -> Vec<Vec<TreeEn
         layer.sort_by(|one, other| one.path.cmp(&other.path));
     }
     layers
-}
-
-/// Makes the context, and a secret beside it.
-pub(crate) fn make_place(dir: &Path) -> (PathBuf, PathBuf) {
-    let (context, secret) = (dir.join("context"), dir.join("secret"));
-    super::make_context(&context);
-    std::fs::write(&secret, "topsecret\n").unwrap();
-    (context, secret)
 }
 
 /// The options of a case, with the place of the secret.

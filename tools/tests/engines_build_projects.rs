@@ -1,0 +1,61 @@
+//! Projects of kinds that people have, built here and by BuildKit of docker 28.5 and 20.10: the same configs, histories and files.
+//!
+//! The monorepo has 2,000 files, and 50,000 with `LAYERFS_SWEEP=full`.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
+
+mod buildsupport;
+
+use std::path::Path;
+use std::process::Command;
+
+use buildsupport::DockerfileCase;
+use buildsupport::both::{Both, Made};
+use testkit::Turn;
+use testkit::engines::Engine;
+
+/// Runs a script of the test data in a directory.
+fn run(script: &str, argument: &str, dir: &Path) {
+    let script = testkit::testdata(&format!("dockerfiles/{script}"));
+    let output = Command::new("sh").arg(script).arg(argument).current_dir(dir).output().unwrap();
+    testkit::succeeded("the script", output);
+}
+
+/// Builds all projects that the frontend of an engine can read.
+fn build_all(engine: &Engine, turn: Turn, can_read: impl Fn(&DockerfileCase) -> bool) {
+    let mut both = Both::start(engine, turn);
+    let dir = both.dir.path().to_owned();
+    let projects = dir.join("projects");
+    std::fs::create_dir(&projects).unwrap();
+    run("projects.sh", if testkit::full_sweep() { "50000" } else { "2000" }, &projects);
+    run("tools.sh", "tools.tar", &dir);
+    // Both have the same base.
+    let (tar, archive) = (dir.join("tools.tar"), dir.join("tools-image.tar"));
+    let [tar, archive] = [&tar, &archive].map(|path| path.to_str().unwrap());
+    testkit::made_by_layerfs(&both.root("ours"), &["image", "import", tar, "layerfs-test/tools:1"]);
+    testkit::made_by_layerfs(&both.root("ours"), &["image", "save", "-o", archive, "layerfs-test/tools:1"]);
+    both.daemon.load(Path::new(archive));
+    let cases = buildsupport::cases_of("dockerfiles/projects.txt");
+    let mut made: Vec<Made> = Vec::new();
+    for case in cases.iter().filter(|case| can_read(case)) {
+        both.context = projects.join(&case.name);
+        let one = both.build(case).unwrap_or_else(|(ours, theirs)| panic!("{}:\n{ours}\n{theirs}", case.name));
+        made.push(one);
+    }
+    assert!(made.len() >= 9, "{}", made.len());
+    drop(both.end(&made));
+}
+
+#[test]
+fn projects_become_what_buildkit_of_docker_28_makes_of_them() {
+    let Some((engines, turn)) = testkit::engines::engines() else { return };
+    let engine = engines.iter().find(|engine| testkit::engines::version(engine).starts_with("28.")).unwrap();
+    build_all(engine, turn, |_| true);
+}
+
+#[test]
+fn projects_become_what_buildkit_of_docker_20_makes_of_them() {
+    let Some(turn) = testkit::docker() else { return };
+    // Its frontend has no texts within a Dockerfile.
+    build_all(&Engine::system(), turn, |case| !case.text.contains("<<"));
+}

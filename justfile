@@ -113,6 +113,11 @@ bench-store runs="5":
     cargo build --release -p tools -p snapshot --bins --example big-store
     benches/store.sh {{ runs }}
 
+# What `image ls` costs on containerd's store of 1,000 images, which should be less than 200 ms by the clock: needs root.
+bench-containerd-list runs="11" images="1000":
+    cargo build --release -p tools --bin layerfs
+    benches/containerd-list.sh {{ runs }} {{ images }}
+
 # `system check` against sha256sum over the same tars, and on 100 images: needs root.
 bench-check runs="7":
     cargo build --release -p tools -p benches -p snapshot --bin layerfs --bin corpus --example big-store

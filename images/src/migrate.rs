@@ -1,7 +1,7 @@
 //! The store of the driver overlay2 into containerd's, without a daemon.
 //!
 //! ```text
-//! plan -> layers' tars, put together and verified, become blobs
+//! plan -> layers' tars, put together and verified, become blobs, or the files that a registry has of them, fetched from elsewhere
 //!      -> layers' directories become snapshots: hard links, or copies
 //!      -> configs, manifests, names -> containers: copies of what they wrote, and leases -> committed
 //! ```
@@ -11,6 +11,7 @@
 
 mod back;
 mod containers;
+mod digests;
 mod error;
 mod plan;
 
@@ -30,8 +31,11 @@ use snapshot::reference::Reference;
 use snapshot::root::{DataRoot, LockedRoot};
 
 pub use back::{ReturnOptions, ReturnPlan, return_containers};
+pub use digests::{KeptDigests, PlannedDigest};
 pub use error::MigrateError;
 pub use plan::{MigrationPlan, PlannedContainer, PlannedSnapshot};
+
+use digests::{Migrated, PackedLayers};
 
 use crate::in_containerd::{NamedImages, NamedTarget, StoredBlob, add_manifest};
 use crate::load::{Observer, WriteBack};
@@ -88,14 +92,14 @@ pub struct MigrationReport {
     pub images: Vec<MigratedImage>,
     /// How many layers were made into snapshots.
     pub snapshots: usize,
-    /// Bytes of the layers' tars.
+    /// Bytes of the layers' blobs.
     pub blob_bytes: u64,
     /// The containers, by their ids.
     pub containers: Vec<String>,
 }
 
-/// Migrates what `plan` says, which was made from what `catalog` says of `from`, into `store`, which is then in force. Returns the
-/// root of that store, still locked.
+/// Migrates what `plan` says, which was made from what `catalog` says of `from`, into `store`, which is then in force. `kept` was
+/// found for this plan. Returns the root of that store, still locked.
 ///
 /// # Errors
 /// [`MigrateError`]; there is no new store then, unless it was committed and only the config of a container could not be written:
@@ -104,27 +108,39 @@ pub fn migrate(
     from: &DataRoot,
     catalog: &Catalog,
     plan: &MigrationPlan,
+    kept: &KeptDigests<'_>,
     mut store: FreshStore,
     options: &MigrateOptions<'_>,
 ) -> Result<(MigrationReport, LockedRoot), MigrateError> {
     let write_back = WriteBack::begin(store.staging(), options.sync)?;
+    kept.expect();
     let blobs = add_blobs(from, plan, &mut store, options)?;
     add_snapshots(from, plan, &mut store, options)?;
     let images = from.images()?;
+    let mut packed = PackedLayers::new();
     let mut targets = Vec::with_capacity(plan.save.images.len());
     for image in &plan.save.images {
         let config = read_config(images.as_ref(), image.id)?;
-        let layers: Vec<StoredBlob> = image.diff_ids.iter().map(|diff_id| blobs[diff_id]).collect();
-        let top = ChainId::chain(&image.diff_ids).last().copied();
-        targets.push(NamedTarget::from(add_manifest(&config, top, &layers, None, &mut store)?));
+        let migrated =
+            match kept.add(image.id, (&config, &image.diff_ids), &mut packed, &mut store, options.interrupted)? {
+                Some(migrated) => migrated,
+                None => {
+                    let layers: Vec<StoredBlob> = image.diff_ids.iter().map(|diff_id| blobs[diff_id]).collect();
+                    let top = ChainId::chain(&image.diff_ids).last().copied();
+                    let manifest = add_manifest(&config, top, &layers, None, &mut store)?;
+                    Migrated { named: NamedTarget::from(manifest.clone()), manifest }
+                }
+            };
+        targets.push(migrated);
     }
+    kept.label(&mut store)?;
     let mut names = NamedImages::default();
     for (image, target) in plan.save.images.iter().zip(&targets) {
-        image.references().for_each(|name: &Reference| names.set(name, target));
+        let tags: Vec<Reference> = image.references().cloned().collect();
+        tags.iter().chain(kept.names_without_tag(image.id, &tags)).for_each(|name| names.set(name, &target.named));
     }
-    names.record(&targets, &mut store);
-    let by_id: HashMap<ImageId, _> =
-        plan.save.images.iter().map(|image| image.id).zip(targets.iter().map(|named| &named.target)).collect();
+    names.record(targets.iter().map(|target| &target.named), &mut store);
+    let by_id: HashMap<ImageId, &Migrated> = plan.save.images.iter().map(|image| image.id).zip(&targets).collect();
     let configs = containers::add(from, catalog, plan, &by_id, &mut store, options)?;
     if plan.same_root {
         store.note_migration(plan.complete, &configs)?;
@@ -142,12 +158,12 @@ pub fn migrate(
         images: moved
             .map(|(image, target)| MigratedImage {
                 id: image.id,
-                new_id: ImageId(target.target.digest),
+                new_id: ImageId(target.named.target.digest),
                 names: image.names.clone(),
             })
             .collect(),
         snapshots: plan.snapshots.len(),
-        blob_bytes: blobs.values().map(|blob| blob.size).sum(),
+        blob_bytes: blobs.values().map(|blob| blob.size).sum::<u64>() + plan.packed_bytes,
         containers: configs.iter().map(|config| config.id.to_string()).collect(),
     };
     Ok((report, root))

@@ -33,8 +33,8 @@ pub(crate) const IN_CONTAINERD: &str = "while the daemon runs, `ctr -a /run/cont
      `layer-unpack FILE --root DATA_ROOT` reads";
 
 /// What to do instead of a command that does not know containerd's store.
-const NOT_FROM_CONTAINERD: &str = "while the daemon runs, `docker save` writes images to a file that `layer-unpack FILE --root DATA_ROOT` \
-     imports into a root with a storage driver";
+const NOT_FROM_CONTAINERD: &str = "`layerfs system migrate --to overlay2 --into DATA_ROOT IMAGE` puts images into a root with a storage driver, where \
+     it can be done";
 
 /// What to do about an archive of which a part is missing or unreadable.
 const NOT_WHOLE: &str = "copy or save it again, since it is not whole";
@@ -316,7 +316,11 @@ fn of_import(error: &ImportError) -> Option<String> {
 fn of_store(error: &StoreError) -> Option<String> {
     match error {
         StoreError::Refused { refusal: Refusal::ContainerdStore, .. } => {
-            Some("--storage-driver overlay2 writes to it all the same".into())
+            Some(
+                "only its daemon changes such a store; `layerfs system migrate --to overlay2 --into DATA_ROOT IMAGE` puts images into a root with \
+                 a storage driver, which is written; --storage-driver overlay2 writes to this one all the same"
+                    .into(),
+            )
         }
         StoreError::Refused { refusal: Refusal::ContainerdHolds { .. }, .. } => {
             Some("while its daemon runs, `docker load` adds images to it; an empty data-root takes them here".into())

@@ -16,7 +16,6 @@ pub mod html;
 mod input;
 mod manual;
 mod output;
-mod own_cache;
 mod progress;
 mod pruning;
 mod registries;

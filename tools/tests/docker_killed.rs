@@ -7,13 +7,12 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use testkit::archive::{self, ArchiveImage};
 use testkit::dockerd::Dockerd;
 use testkit::live;
-use testkit::run::until;
 
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 
@@ -35,7 +34,11 @@ impl Halfway {
         let mut input = import.stdin.take().unwrap();
         let (first, rest) = archive.split_at(archive.len() / 2);
         input.write_all(first).unwrap();
-        assert!(until(|| overlays(root) != before), "layers are stored as they arrive");
+        let start = Instant::now();
+        while overlays(root) == before {
+            assert!(start.elapsed() < Duration::from_secs(20), "layers are stored as they arrive");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Self { import, input, rest: rest.to_vec() }
     }
 
@@ -67,10 +70,14 @@ impl Halfway {
 
     /// The pipe stays open: the end of the archive is not what ends it.
     fn ends(&mut self, signal: Signal) {
-        if !until(|| self.import.try_wait().unwrap().is_some()) {
-            self.import.kill().unwrap();
-            self.import.wait().unwrap();
-            panic!("{signal:?} does not end it");
+        let start = Instant::now();
+        while self.import.try_wait().unwrap().is_none() {
+            if start.elapsed() > Duration::from_secs(10) {
+                self.import.kill().unwrap();
+                self.import.wait().unwrap();
+                panic!("{signal:?} does not end it");
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }

@@ -77,6 +77,12 @@ fn engines_containerd_root_is_read_and_not_written() {
         }
     }
     daemon.stop();
+    for request in [&["image", "tag", IMAGE, "new:1"][..], &["image", "rm", IMAGE], &["container", "commit", "gone"]] {
+        let said = text(&layerfs_on(&root, request).stderr);
+        if !said.contains("`layerfs system migrate --to overlay2 --into DATA_ROOT IMAGE` puts images into") {
+            report.push(format!("{request:?}: {said}"));
+        }
+    }
     let account = Command::new(env!("CARGO_BIN_EXE_image-du")).arg("--root").arg(&root).arg("--json").output().unwrap();
     let account: Value = serde_json::from_slice(&account.stdout).unwrap();
     assert_eq!(account["docker"]["images"]["total"], 1, "{}", account["docker"]);

@@ -131,8 +131,28 @@ fn questions(filled: &Filled) -> Vec<Vec<String>> {
         &["layerfs-test/busybox"],
         &["many"],
         &["nobody"],
+        // docker lists the digest in the repository of the last name that is wanted.
+        &["--digests", "layerfs-test/busybox"],
+        &["--digests", "second/*"],
+        &["--digests", "second/name", "-f", "reference=layerfs-test/*"],
+        &["--digests", "localhost:5000/*/*"],
+        &["--digests", "moves:1", "--no-trunc"],
+        &["--format", "{{.Repository}} {{.Tag}} {{.Digest}}", "second/name:v1"],
     ] {
         ask(&[&["image", "ls"], flags].concat());
+    }
+    for (image, platform) in [
+        ("many:1", "linux/amd64"),
+        ("many:1", "linux/arm64"),
+        ("many:1", "arm64"),
+        ("many:1", ""),
+        ("layerfs-test/partly:1", "linux/amd64"),
+        ("localhost:5000/x/other:2", "linux/arm64/v8"),
+        (BUSYBOX, "linux/amd64"),
+        ("committed:1", "linux"),
+    ] {
+        ask(&["image", "inspect", "--platform", platform, image]);
+        ask(&["image", "history", "--no-trunc", "--platform", platform, image]);
     }
     for flags in [&[][..], &["-a"], &["many"], &["layerfs-test/*"], &["nobody"], &["-a", "-f", "dangling=true"]] {
         ask(&[&["image", "ls", "--tree"], flags].concat());
@@ -223,6 +243,35 @@ fn questions(filled: &Filled) -> Vec<Vec<String>> {
     ask(&["container", "diff", "made"]);
     ask(&["volume", "ls"]);
     all
+}
+
+/// What is wrong with our refusals of platforms: docker's words, behind the name of who says them.
+fn refusals(filled: &Filled) -> Vec<String> {
+    let mut report = Vec::new();
+    for (image, platform) in [
+        ("many:1", "linux/s390x"),
+        ("many:1", "linux/arm/v7"),
+        ("many:1", "bad/"),
+        ("many:1", "nothing"),
+        ("layerfs-test/partly:1", "linux/arm64"),
+        ("layerfs-test/partly:1", "linux/s390x"),
+        ("localhost:5000/x/other:2", "linux/amd64"),
+        (BUSYBOX, "linux/arm64"),
+    ] {
+        for command in ["inspect", "history"] {
+            let question = ["image", command, "--platform", platform, image];
+            let (ours, docker) = (layerfs_on(&filled.root, &question), filled.daemon.docker(&question));
+            let said = |output: &Output, before: &str| {
+                let text = text(&output.stderr);
+                text.trim().strip_prefix(before).unwrap_or(text.trim()).to_owned()
+            };
+            let (words, theirs) = (said(&ours, "layerfs: "), said(&docker, "Error response from daemon: "));
+            if words != theirs || ours.status.success() || docker.status.success() {
+                report.push(format!("{question:?}: {words:?}, and docker {theirs:?}"));
+            }
+        }
+    }
+    report
 }
 
 /// What is wrong with the content of images and containers, of layers that were unpacked and of others.
@@ -382,6 +431,7 @@ fn engines_containerd_store_is_read_as_docker_shows_it() {
         let words: Vec<&str> = question.iter().map(String::as_str).collect();
         report.extend(difference(&filled, &words));
     }
+    report.extend(refusals(&filled));
     report.extend(content(&filled, dir.path()));
     filled.daemon.stop();
     // On the root as it lies there nothing is written, and no file is read with a trace.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use testkit::dockerd::Dockerd;
 use testkit::engines::{self, CONTAINERD, Engine};
-use testkit::run::until;
+use testkit::platforms::{self, Part};
+use testkit::registry::{Registry, layerfs_anonymous};
 use testkit::{Random, TreeState, layerfs_on, store};
 
 const OVERLAY2: &[&str] = &["--storage-driver=overlay2"];
@@ -145,7 +146,12 @@ fn engines_migrated_images_and_containers_go_on_in_containerd() {
 
     let daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
     daemon.remove_everything();
-    until(|| left(&root).is_empty());
+    for _ in 0..100 {
+        if left(&root).is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
     testkit::assert_none("left after all was removed", &left(&root));
     daemon.stop();
 }
@@ -372,5 +378,76 @@ fn engines_containers_come_back_to_overlay2() {
     assert_eq!(daemon.ok(&["start", "-a", "ran"]), "x\nx\nx\ny\ny\ny\n");
     assert_eq!(daemon.ok(&["ps", "-a", "--format", "{{.Names}} {{.Image}}"]).lines().count(), 2);
     daemon.remove_everything();
+    daemon.stop();
+}
+
+/// Digests by which registries know images go over with the manifests and the layers' files that the registries have, or a layout.
+#[test]
+fn engines_migrated_images_keep_the_digests_of_registries() {
+    let Some((engines, _turn)) = engines::engines() else { return };
+    if !Registry::installed("engines") {
+        return;
+    }
+    let engine = engine(&engines);
+    let dir = testkit::scratch();
+    let registry = Registry::start(&dir.path().join("registry"));
+    let name = |rest: &str| format!("{}/{rest}", registry.host);
+    let (app, other, many) = (name("app:1"), name("team/other:1"), name("many:1"));
+    let archive = dir.path().join("many.tar");
+    let platforms = [("amd64", Part::Whole), ("arm64", Part::Whole)];
+    std::fs::write(&archive, platforms::archive("docker.io/library/many:1", &platforms, true)).unwrap();
+    let copy = |from: &str, to: &str| {
+        layerfs_anonymous(dir.path(), &["registry", "copy", "-q", "--all", from, to]).ok();
+    };
+    copy(&format!("oci-archive:{}", archive.display()), &many);
+
+    // Docker packs the layers that it pushes, and forgets how.
+    let root = testkit::empty_root(&dir, "root");
+    let daemon = Dockerd::start_engine(engine, &root, OVERLAY2);
+    daemon.load(&testkit::golden("busybox-20.10.tar"));
+    daemon.ok(&["create", "--name", "made", BUSYBOX, "true"]);
+    daemon.ok(&["commit", "made", &other]);
+    daemon.ok(&["tag", BUSYBOX, &app]);
+    for pushed in [&app, &other] {
+        daemon.ok(&["push", "-q", pushed]);
+    }
+    let digests = |daemon: &Dockerd, name: &str| daemon.ok(&["inspect", "-f", "{{json .RepoDigests}}", name]);
+    let other_digest = daemon.ok(&["inspect", "-f", "{{index .RepoDigests 0}}", &other]);
+    daemon.remove_everything();
+    for pulled in [&app, &many, other_digest.trim()] {
+        daemon.ok(&["pull", "-q", pulled]);
+    }
+    let named = [app.as_str(), &many, other_digest.trim()];
+    let before = named.map(|name| digests(&daemon, name));
+    assert_eq!(before[2], format!("[\"{}\"]\n", other_digest.trim()));
+    daemon.ok(&["create", "--name", "made", "--network", "none", &app, "echo", "made"]);
+    daemon.stop();
+    let fetched = store::names(&root.join("containerd/daemon/io.containerd.content.v1.content/blobs/sha256"));
+    assert!(fetched.len() >= 3, "docker keeps manifests: {fetched:?}");
+
+    let plan = ok(&migrate(&root, &["--to", "containerd", "--dry-run"]));
+    assert_eq!(plan.matches("its digest cannot be kept: ").count(), 3, "{plan}");
+    let layout = dir.path().join("layout");
+    copy(&app, &format!("oci:{}:app", layout.display()));
+    let plan = ok(&migrate(&root, &["--to", "containerd", "--dry-run", "--from", layout.to_str().unwrap()]));
+    assert_eq!(plan.matches("its digest cannot be kept: ").count(), 2, "{plan}");
+    assert_eq!(plan.lines().filter(|line| line.starts_with("digest ") && line.contains("/app@")).count(), 1, "{plan}");
+
+    // Undone, the manifests that docker has fetched are there again.
+    ok(&migrate(&root, &["--to", "containerd", "--from", layout.to_str().unwrap()]));
+    ok(&migrate(&root, &["--undo"]));
+    assert_eq!(store::names(&root.join("containerd/daemon/io.containerd.content.v1.content/blobs/sha256")), fetched);
+
+    let command = ["system", "migrate", "-q", "--to", "containerd", "--from", "docker://"];
+    let ran = layerfs_anonymous(&root, &command).ok();
+    assert!(!ran.stderr.contains("not kept"), "{ran:?}");
+    assert!(ok(&layerfs_on(&root, &["--store", "containerd", "system", "check", "--deep"])).contains("no damage"));
+    let daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(named.map(|name| digests(&daemon, name)), before);
+    assert_eq!(daemon.ok(&["start", "-a", "made"]), "made\n");
+    assert_eq!(daemon.ok(&["run", "--rm", "--network", "none", other_digest.trim(), "echo", "runs"]), "runs\n");
+    let pushed = daemon.ok(&["push", &app]);
+    assert!(before[0].contains(pushed.rsplit("digest: ").next().unwrap().split(' ').next().unwrap()), "{pushed}");
     daemon.stop();
 }

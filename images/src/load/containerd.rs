@@ -15,6 +15,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::compress::{Compression, Decompressor};
@@ -161,7 +162,7 @@ fn import_from(
     let unpacked = unpack(&plan, &bytes, &store, request)?;
     let blobs = write_blobs(&plan, &bytes, &mut store, request)?;
     for (blob, _, bytes) in &others {
-        write_other(blob, bytes, &mut store, request)?;
+        keep_blob(blob, bytes, &mut store, request.options.interrupted)?;
     }
     drop(write_back);
     record_snapshots(&plan, &mut store)?;
@@ -201,17 +202,20 @@ fn check(bytes: &[LayerBytes], others: &[OtherBlob<'_>], store: &FreshStore) -> 
     check_lengths(files.iter().map(|blob| blob.len() as u64).chain(others), path, room()?)
 }
 
-/// Keeps a blob that an index leads to, unless it is there as a layer's.
-fn write_other(
+/// Keeps a blob that a document describes as it is, unless it is there.
+///
+/// # Errors
+/// [`ImportError`], also if it has another digest.
+pub(crate) fn keep_blob(
     blob: &LayerRef,
     bytes: &LayerBytes,
     store: &mut FreshStore,
-    request: &ImportRequest<'_>,
+    interrupted: &AtomicBool,
 ) -> Result<(), ImportError> {
-    if request.is_interrupted() {
+    if interrupted.load(Ordering::Relaxed) {
         return Err(ImportError::Interrupted);
     }
-    let expected = blob.descriptor.as_ref().expect("an index describes what it leads to").digest;
+    let expected = blob.descriptor.as_ref().expect("it is described").digest;
     if store.has_blob(expected) {
         return Ok(());
     }

@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use layerfs::meter::Meter;
 
+pub(crate) use containerd::keep_blob;
 pub use containerd::{dry_run_into_containerd, import_images_into_containerd, import_into_containerd};
 pub use error::ImportError;
 pub use made::{NewImage, store_image};

@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 use snapshot::StoreError;
 use snapshot::catalog::Catalog;
 use snapshot::containerd::fresh::{FreshStore, NewSnapshot, SnapshotKind};
-use snapshot::containerd::metadata::Target;
 use snapshot::containerd::migration::ChangedConfig;
 use snapshot::ids::{ContainerId, ImageId};
 use snapshot::root::DataRoot;
 use snapshot::schema::container;
 
+use super::digests::Migrated;
 use super::error::MigrateError;
 use super::plan::{MigrationPlan, PlannedContainer};
 use super::{MigrateOptions, Way, fill, number};
@@ -26,7 +26,7 @@ pub(super) fn add(
     from: &DataRoot,
     catalog: &Catalog,
     plan: &MigrationPlan,
-    targets: &HashMap<ImageId, &Target>,
+    targets: &HashMap<ImageId, &Migrated>,
     store: &mut FreshStore,
     options: &MigrateOptions<'_>,
 ) -> Result<Vec<ChangedConfig>, MigrateError> {
@@ -73,7 +73,7 @@ fn changed_config(
     from: &DataRoot,
     catalog: &Catalog,
     container: &PlannedContainer,
-    targets: &HashMap<ImageId, &Target>,
+    targets: &HashMap<ImageId, &Migrated>,
 ) -> Result<ChangedConfig, MigrateError> {
     let id = container.id.clone();
     let old = own_config(from, &id)?;
@@ -84,12 +84,12 @@ fn changed_config(
         {
             let platform = json!({ "architecture": image.config.architecture, "os": image.config.os });
             let manifest = json!({
-                "mediaType": target.media_type,
-                "digest": target.digest.to_string(),
-                "size": target.size,
+                "mediaType": target.manifest.media_type,
+                "digest": target.manifest.digest.to_string(),
+                "size": target.manifest.size,
                 "platform": platform.clone(),
             });
-            changes.push(("Image", Some(target.digest.to_string().into())));
+            changes.push(("Image", Some(target.named.target.digest.to_string().into())));
             changes.extend([("ImageManifest", Some(manifest)), ("ImagePlatform", Some(platform))]);
         }
         changes

@@ -7,6 +7,7 @@ use serde::Serialize;
 use snapshot::catalog::{Catalog, Container};
 use snapshot::ids::{CacheId, ContainerId, ImageId};
 
+use super::digests::PlannedDigest;
 use super::error::MigrateError;
 use crate::save::{SavePlan, Selection, select, select_all};
 
@@ -50,6 +51,10 @@ pub struct MigrationPlan {
     pub snapshots: Vec<PlannedSnapshot>,
     /// The containers.
     pub containers: Vec<PlannedContainer>,
+    /// The digests by which registries know images that are kept.
+    pub digests: Vec<PlannedDigest>,
+    /// Bytes of the layers' files that are kept for them.
+    pub packed_bytes: u64,
     /// What cannot be kept, in sentences.
     pub lost: Vec<String>,
     /// Whether all of the old store goes over that can.
@@ -61,7 +66,7 @@ pub struct MigrationPlan {
 
 impl MigrationPlan {
     /// Plans the migration of the images that `arguments` mean, with their containers; of everything, if there are none. Containers
-    /// only go over within their root.
+    /// only go over within their root. [`KeptDigests::find`](super::KeptDigests::find) adds which digests of registries are kept.
     ///
     /// # Errors
     /// [`MigrateError::Select`]
@@ -90,14 +95,8 @@ impl MigrationPlan {
             add_chain(catalog, top, &mut snapshots, &mut order);
         }
         let snapshots = order.into_iter().filter_map(|chain_id| snapshots.remove(&chain_id)).collect();
-        let digests = catalog.images().keys().filter(|id| selection.contains_key(id));
-        let digests = digests.flat_map(|id| catalog.names_of(*id)).filter(|name| name.contains('@')).count();
-        if digests > 0 {
-            lost.push(format!(
-                "{digests} digests by which registries know images: they are those of compressed layers, which this store does not have"
-            ));
-        }
-        Ok(Self { save, snapshots, containers, lost, complete: all, same_root })
+        let (digests, packed_bytes) = (Vec::new(), 0);
+        Ok(Self { save, snapshots, containers, digests, packed_bytes, lost, complete: all, same_root })
     }
 }
 

@@ -122,19 +122,21 @@ impl<'a> Bolt<'a> {
             return Err(beyond());
         }
         let start = usize::try_from(id).ok().and_then(|id| id.checked_mul(self.meta.page_size)).ok_or_else(beyond)?;
-        let header: [u8; PAGE_HEADER] = self.source.array(id, start)?.ok_or_else(beyond)?;
-        let found = u64_at(&header, 0).ok_or_else(beyond)?;
+        // Most pages are alone. A page is read at once, since a database has thousands of them.
+        let first = self.source.first_page(id, start, self.meta.page_size)?;
+        let header = first.get(..PAGE_HEADER).ok_or_else(beyond)?;
+        let found = u64_at(header, 0).ok_or_else(beyond)?;
         if found != id {
             return Err(failed(PageProblem::OtherPage { found }));
         }
-        let overflow = u32_at(&header, 12).ok_or_else(beyond)?;
+        let overflow = u32_at(header, 12).ok_or_else(beyond)?;
         let after = id + u64::from(overflow) + 1;
         if after > self.meta.pages {
             return Err(beyond());
         }
         let length = usize::try_from(overflow).ok().and_then(|pages| pages.checked_add(1));
         let length = length.and_then(|pages| pages.checked_mul(self.meta.page_size)).ok_or_else(beyond)?;
-        let bytes = self.source.bytes(id, start, length)?;
+        let bytes = if overflow == 0 { first } else { self.source.bytes(id, start, length)? };
         self.refer(id, after, referred)?;
         Ok(Page { id, start, bytes })
     }

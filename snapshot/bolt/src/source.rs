@@ -11,6 +11,9 @@ use super::{BoltError, PageProblem};
 /// The longest page, with the pages that belong to it, that is read into memory. Real ones are a few pages long.
 pub(super) const MAX_PAGE: usize = 16 << 20;
 
+/// The longest page of which memory is asked for before the file is known to be as long: bbolt takes those of the machine.
+const USUAL_PAGE: usize = 64 << 10;
+
 /// Bytes of a page, which stay in memory as long as something refers to them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PageBytes {
@@ -75,6 +78,21 @@ impl Source<'_> {
     pub(super) fn array<const N: usize>(&self, id: u64, at: usize) -> Result<Option<[u8; N]>, BoltError> {
         let mut array = [0; N];
         Ok(self.read(id, at, &mut array)?.then_some(array))
+    }
+
+    /// `length` bytes from `at` on, for page `id`: a page without those that may belong to it. One read does for those of the usual
+    /// lengths.
+    pub(super) fn first_page(&self, id: u64, at: usize, length: usize) -> Result<PageBytes, BoltError> {
+        if length > USUAL_PAGE {
+            return self.bytes(id, at, length);
+        }
+        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
+        let to = Arc::get_mut(&mut bytes).expect("nobody else has it yet");
+        if self.read(id, at, to)? {
+            Ok(PageBytes::new(bytes))
+        } else {
+            Err(BoltError { page: id, problem: PageProblem::Beyond })
+        }
     }
 
     /// `length` bytes from `at` on, for page `id`.

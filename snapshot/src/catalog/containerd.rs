@@ -10,12 +10,13 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use layerfs::ChainId;
+use layerfs::{ChainId, Digest};
 
 use super::image::ConfigParts;
 use super::{Catalog, Damage, Image, ImageDamage, with_causes};
 use crate::containerd::Store;
-use crate::containerd::images::{StoredImage, StoredImages};
+use crate::containerd::content::BlobFault;
+use crate::containerd::images::{StoredImage, StoredImages, StoredManifest};
 use crate::containerd::snapshots::{Kind, Snapshot};
 use crate::error::StoreError;
 use crate::ids::{CacheId, ImageId};
@@ -48,6 +49,17 @@ impl Catalog {
     #[must_use]
     pub fn stored_image(&self, id: ImageId) -> Option<&StoredImage> {
         self.in_containerd.as_ref()?.images.images.get(&id.0)
+    }
+
+    /// An image of containerd's store as one of its manifests has it, and not the one that docker shows by itself.
+    ///
+    /// # Errors
+    /// The blob that is absent or cannot be read.
+    pub fn image_of_manifest(&self, stored: &StoredImage, part: &StoredManifest) -> Result<Image, (Digest, BlobFault)> {
+        let id = ImageId(stored.target.digest);
+        let known = self.in_containerd.as_ref().ok_or((part.digest, BlobFault::NoRecord))?;
+        let config = known.store.config_of(part)?;
+        Ok(completed(super::image::of_config(id, config, ConfigParts::All), stored))
     }
 
     /// Bytes of all snapshots, as the snapshotter counts them. `measure` says what a snapshot takes up that somebody writes
@@ -145,10 +157,15 @@ impl Catalog {
 /// An image in the form of a storage driver's. Without a manifest that docker can show it has no config.
 fn as_image(id: ImageId, stored: &StoredImage) -> Image {
     let config = stored.shown().and_then(|part| part.config.as_deref().cloned());
-    let mut image = match config {
+    let image = match config {
         Some(config) => super::image::of_config(id, config, ConfigParts::All),
         None => super::image::without_config(id),
     };
+    completed(image, stored)
+}
+
+/// An image with what its records say of it.
+fn completed(mut image: Image, stored: &StoredImage) -> Image {
     image.created = image.created.or(Some(Timestamp::UNIX_EPOCH));
     image.parent.clone_from(&stored.parent);
     image.last_tagged = Some(stored.last_tagged.to_string());
@@ -170,7 +187,9 @@ fn names_of(image: &StoredImage) -> Vec<String> {
             Err(_) => {}
         }
     }
-    names.extend(last.map(|last| format!("{}@{}", last.familiar_name(), image.target.digest)));
+    // A name may be the digest itself, as that of an image that was pulled by it.
+    let digest = last.map(|last| format!("{}@{}", last.familiar_name(), image.target.digest));
+    names.extend(digest.filter(|digest| !names.contains(digest)));
     names
 }
 
@@ -219,8 +238,21 @@ fn mounts(store: &Store) -> Vec<MountRecord> {
 mod tests {
     use super::*;
     use crate::containerd::content::Content;
-    use crate::containerd::metadata::{ImageRecord, Metadata, NameFault};
+    use crate::containerd::metadata::{ImageRecord, Metadata, NameFault, Target};
     use crate::containerd::snapshots::Snapshots;
+
+    /// An image that was pulled by its digest alone has that for a name, which docker lists once.
+    #[test]
+    fn a_name_that_is_a_digest_is_listed_once() {
+        let digest = Digest::hash(b"a manifest");
+        let name = format!("docker.io/library/app@{digest}");
+        let target = Target { digest, media_type: "application/vnd.oci.image.index.v1+json".into(), size: 1 };
+        let mut metadata = Metadata::default();
+        metadata.images.insert(name, ImageRecord { target: Some(target), ..ImageRecord::default() });
+        let (content, snapshots) = (Content::new(None), Snapshots::default());
+        let images = Store { metadata, content, snapshots, missing: Vec::new() }.images();
+        assert_eq!(names_of(&images.images[&digest]), [format!("app@{digest}")]);
+    }
 
     #[test]
     fn a_name_whose_record_docker_cannot_decode_is_damage() {

@@ -18,8 +18,6 @@ pub(crate) enum ConfigParts {
     All,
     /// The commands of the steps that made layers, and the labels.
     Steps,
-    /// The same, and command and labels of the step that made the image (`container_config`).
-    StepsAndLast,
     /// The labels.
     Labels,
     /// The labels, and command and labels of the step that made the image (`container_config`).
@@ -142,7 +140,7 @@ pub(super) fn of_config(id: ImageId, mut parsed: ImageConfig, parts: ConfigParts
             let steps = parsed.fields.history.0.iter().zip(0_u32..);
             LayerSteps::InHistory(steps.filter(|(step, _)| !step.empty_layer).map(|(_, at)| at).collect())
         }
-        ConfigParts::Steps | ConfigParts::StepsAndLast => {
+        ConfigParts::Steps => {
             let steps = std::mem::take(&mut parsed.fields.history).0.into_iter();
             let commands = steps.filter(|step| !step.empty_layer).map(|step| step.created_by.into_boxed_str());
             LayerSteps::Commands(commands.collect())
@@ -150,7 +148,7 @@ pub(super) fn of_config(id: ImageId, mut parsed: ImageConfig, parts: ConfigParts
     };
     match parts {
         ConfigParts::All => {}
-        ConfigParts::LastStep | ConfigParts::StepsAndLast => parsed.fields.keep_labels_and_step(),
+        ConfigParts::LastStep => parsed.fields.keep_labels_and_step(),
         ConfigParts::Steps | ConfigParts::Labels => parsed.fields.keep_labels(),
     }
     Image {

@@ -9,8 +9,8 @@
 //! containerd/daemon                                           the same, after one rename: the commit point
 //! ```
 //!
-//! A containerd without an image has made the directory `daemon`, too; the two directories then change places, and the old one is
-//! removed. A crash before the commit point leaves `.layerfs-new`, which dockerd ignores and the next writer removes; a crash
+//! A containerd without an image has made the directory `daemon`, too, and has manifests in it that dockerd has pulled for a storage
+//! driver; the two directories then change places, and the old one is removed, or kept for the way back of a migration. A crash before the commit point leaves `.layerfs-new`, which dockerd ignores and the next writer removes; a crash
 //! after it leaves a whole store, at worst with the old directory under that name.
 //!
 //! Nothing is ever added to a store that has something in it: only containerd itself does that.
@@ -21,6 +21,7 @@
 mod encode;
 mod records;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
@@ -32,7 +33,7 @@ pub use records::{NewImage, NewSnapshot, SnapshotKind};
 
 use super::metadata::Metadata;
 use super::migration::{self, ChangedConfig};
-use super::{NAMESPACE, metadata, snapshots};
+use super::{BLOBS, NAMESPACE, metadata, snapshots};
 use crate::dir::Dir;
 use crate::driver::DEFAULT;
 use crate::error::StoreError;
@@ -113,6 +114,15 @@ impl FreshStore {
     /// [`StoreError::Io`], also if it exists.
     pub fn create_blob(&self, digest: Digest) -> Result<File, StoreError> {
         self.blobs.write_new(&digest.hex(), b"", 0o644)
+    }
+
+    /// Opens the file of a blob.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also if there is none.
+    pub fn open_blob(&self, digest: Digest) -> Result<File, StoreError> {
+        let missing = || StoreError::io(self.blobs.join(&digest.hex()), "opening")(Errno::NOENT);
+        self.blobs.open_file(&digest.hex())?.ok_or_else(missing)
     }
 
     /// Whether a blob is recorded.
@@ -257,6 +267,7 @@ impl FreshStore {
             self.containerd.sync()?;
             root.dir().sync()?;
         }
+        migration::keep_before(&self.containerd, STAGING)?;
         self.containerd.remove_tree(STAGING)?;
         Ok(root)
     }
@@ -271,14 +282,18 @@ impl Drop for FreshStore {
     }
 }
 
-/// What is in containerd's store of a root, in words; `None` if nothing is that could be lost.
+/// What is in containerd's store of a root, in words; `None` if nothing is that could be lost. Manifests that dockerd has pulled for a
+/// storage driver are no loss: it fetches them again.
 fn contents(root: &Dir) -> Result<Option<String>, StoreError> {
     let Some(daemon) = root.descend(&CONTAINERD_DAEMON)? else { return Ok(None) };
+    let mut pulled = BTreeSet::new();
     if let Some(records) = daemon.sub(CONTAINERD_METADATA)? {
         let found = Metadata::read(&records, NAMESPACE, SNAPSHOTTER)?;
+        pulled = metadata::pulled(&records)?;
+        let blobs = found.blobs.keys().chain(&found.other_blobs).filter(|blob| !pulled.contains(blob));
         for (count, what) in [
             (found.images.len(), "names of images"),
-            (found.blobs.len() + found.other_blobs.len(), "blobs"),
+            (blobs.count(), "blobs"),
             (found.snapshots.len() + found.other_snapshots.len(), "snapshots"),
         ] {
             if count > 0 {
@@ -287,7 +302,9 @@ fn contents(root: &Dir) -> Result<Option<String>, StoreError> {
         }
     }
     let filled = |dir: Option<Dir>| dir.map_or(Ok(false), |dir| dir.is_empty().map(|empty| !empty));
-    if filled(daemon.descend(&[CONTAINERD_CONTENT, "blobs", "sha256"])?)? {
+    let is_pulled = |name: &String| Digest::from_hex(name).is_ok_and(|digest| pulled.contains(&digest));
+    let files = daemon.descend(&BLOBS)?.map_or(Ok(Vec::new()), |blobs| blobs.names())?;
+    if !files.iter().all(is_pulled) {
         return Ok(Some("blobs that no record names".into()));
     }
     for name in daemon.names()?.iter().filter(|name| name.starts_with(SNAPSHOTTER_PREFIX)) {

@@ -127,6 +127,13 @@ impl StoredImage {
         self.manifests.get(self.best?)
     }
 
+    /// Bytes that `docker image inspect` shows for another manifest of it.
+    #[must_use]
+    pub fn size_with(&self, part: &StoredManifest) -> u64 {
+        let of_best = self.shown().map_or(0, |shown| shown.content);
+        self.inspect_size.saturating_sub(of_best).saturating_add(part.content)
+    }
+
     /// Its names as they are written, without those that stand for no name.
     pub fn written_names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str).filter(|name| !is_dangling(name))
@@ -152,6 +159,19 @@ impl Store {
     /// The snapshot with this key; `None` if one of the two databases does not know it.
     pub(crate) fn snapshot(&self, key: &str) -> Option<&Snapshot> {
         self.snapshots.by_name.get(&self.metadata.snapshots.get(key)?.name)
+    }
+
+    /// The config of a manifest that docker does not show by itself.
+    ///
+    /// # Errors
+    /// The blob that is absent or cannot be read.
+    pub(crate) fn config_of(&self, part: &StoredManifest) -> Result<ImageConfig, (Digest, BlobFault)> {
+        let config = part.manifest.as_ref().and_then(|manifest| manifest.config.blob());
+        let digest = config.ok_or((part.digest, BlobFault::NoRecord))?;
+        let failed = |fault| (digest, fault);
+        let size = *self.metadata.blobs.get(&digest).ok_or_else(|| failed(BlobFault::NoRecord))?;
+        let bytes = self.content.read(digest, size, MAX_CONFIG).map_err(failed)?;
+        ImageConfig::parse(&bytes).map_err(|error| failed(BlobFault::Invalid { cause: error.to_string() }))
     }
 
     /// Reads all images.

@@ -23,6 +23,9 @@ use crate::schema::time::Time;
 /// The database's name in its directory.
 pub(crate) const FILE: &str = "meta.db";
 
+/// How the label of a blob begins that names a registry: the rest is its domain, and the value has the repositories.
+pub const DISTRIBUTION_SOURCE: &str = "containerd.io/distribution.source.";
+
 /// The records of one namespace.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
@@ -127,6 +130,31 @@ pub(crate) fn namespaces(dir: &Dir) -> Result<BTreeMap<String, usize>, StoreErro
             let images = bucket.bucket(b"images")?.map_or(0, |images| images.iter().count());
             found.insert(text(name), images);
             Ok(())
+        })?;
+        Ok(found)
+    });
+    Ok(read?.unwrap_or_default())
+}
+
+/// The blobs that dockerd has pulled, of whatever namespace: their labels say from which registry. Where dockerd keeps its images in
+/// a storage driver, these are the manifests of what it pulled.
+///
+/// # Errors
+/// [`StoreError`]
+pub(super) fn pulled(dir: &Dir) -> Result<BTreeSet<Digest>, StoreError> {
+    let read = database::read_all(dir, FILE, |bolt| {
+        let mut found = BTreeSet::new();
+        let Some(version) = bolt.root().bucket(b"v1")? else { return Ok(found) };
+        each_bucket(&version, |_, namespace| {
+            let blobs = namespace.bucket(b"content")?.map_or(Ok(None), |content| content.bucket(b"blob"))?;
+            let Some(blobs) = blobs else { return Ok(()) };
+            each_bucket(&blobs, |digest, record| {
+                let labels = record.bucket(b"labels")?.map_or(Ok(BTreeMap::new()), |labels| texts(&labels))?;
+                if labels.keys().any(|label| label.starts_with(DISTRIBUTION_SOURCE)) {
+                    found.extend(text(digest).parse::<Digest>());
+                }
+                Ok(())
+            })
         })?;
         Ok(found)
     });

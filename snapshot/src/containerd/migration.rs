@@ -5,6 +5,7 @@
 //!   record.json    what was migrated, and whether the old store is being given up
 //!   <id>.old       the container's config as it was
 //!   <id>.new       as the new store needs it
+//!   before/        what was in the place of the store: manifests that dockerd has pulled
 //! ```
 //!
 //! The directory is in the store itself, so that it appears with it. containerd and dockerd ignore it. A container's files belong to
@@ -16,7 +17,7 @@ use layerfs::delete::Deletion;
 pub use returned::{Return, ReturnRecord};
 use serde::{Deserialize, Serialize};
 
-use super::metadata;
+use super::{BLOBS, metadata};
 use crate::dir::Dir;
 use crate::driver::DEFAULT;
 use crate::error::StoreError;
@@ -28,6 +29,9 @@ use crate::schema::paths::{CONTAINERD, CONTAINERD_DAEMON, CONTAINERD_METADATA, I
 /// The directory of the notes, in containerd's root.
 const NOTES: &str = "layerfs-migration";
 const RECORD: &str = "record.json";
+
+/// What was in the place of the store, if there was a blob in it.
+const BEFORE: &str = "before";
 
 /// A record with more bytes than this is none of ours.
 const MAX_RECORD: usize = 64 << 20;
@@ -72,6 +76,14 @@ pub(super) fn note(staging: &Dir, complete: bool, configs: &[ChangedConfig]) -> 
     let containers = configs.iter().map(|config| config.id.to_string()).collect();
     let record = Record { complete, containers, giving_up: false };
     notes.write_new(RECORD, &encoded(&record), 0o600).map(drop)
+}
+
+/// Keeps the directory `old` of `containerd`, which was in the place of a migrated store, for the way back, if there is a blob in it.
+pub(super) fn keep_before(containerd: &Dir, old: &str) -> Result<(), StoreError> {
+    let Some(notes) = containerd.descend(&[CONTAINERD_DAEMON[1], NOTES])? else { return Ok(()) };
+    let Some(dir) = containerd.sub(old)? else { return Ok(()) };
+    let has_blobs = dir.descend(&BLOBS)?.map_or(Ok(false), |blobs| blobs.is_empty().map(|empty| !empty))?;
+    if has_blobs { containerd.rename(old, &notes, BEFORE) } else { Ok(()) }
 }
 
 fn encoded(record: &Record) -> Vec<u8> {
@@ -219,6 +231,11 @@ fn remove_containerd(root: &Dir, sync: bool) -> Result<(), StoreError> {
     containerd.rename(CONTAINERD_DAEMON[1], &containerd, GONE)?;
     if sync {
         containerd.sync()?;
+    }
+    if let Some(notes) = containerd.descend(&[GONE, NOTES])?
+        && notes.sub(BEFORE)?.is_some()
+    {
+        notes.rename(BEFORE, &containerd, CONTAINERD_DAEMON[1])?;
     }
     containerd.remove_tree(GONE)?;
     // Where there was nothing of containerd before, there is nothing again. A directory with something in it stays.

@@ -48,8 +48,6 @@ pub enum Command {
     VolumePrune,
     /// `docker system prune`
     SystemPrune,
-    /// `docker builder prune`
-    BuilderPrune,
     /// `docker search`
     Search,
 }
@@ -81,9 +79,6 @@ impl Command {
             Self::ContainerPrune | Self::SystemPrune => &["label", "label!", "until"],
             Self::VolumeList => &["dangling", "name", "driver", "label"],
             Self::VolumePrune => &["label", "label!"],
-            Self::BuilderPrune => {
-                &["id", "parent", "type", "description", "inuse", "shared", "private", "until", "unused-for"]
-            }
             Self::Search => &["is-automated", "is-official", "stars"],
         }
     }

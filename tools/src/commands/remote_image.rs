@@ -16,7 +16,7 @@ use super::store::Store;
 use crate::registries::{SourceFlags, cause, complain_of_retry, in_turn, parse};
 
 /// How an argument begins that names an image of a registry, as other tools for images spell it.
-const SCHEME: &str = "docker://";
+pub(crate) const SCHEME: &str = "docker://";
 
 /// Layers that are fetched at once.
 const AT_ONCE: usize = 3;
@@ -41,7 +41,25 @@ impl<'i> RemoteImage<'i> {
     ) -> anyhow::Result<Option<Self>> {
         let Some(name) = text.to_str().and_then(|text| text.strip_prefix(SCHEME)) else { return Ok(None) };
         let reference = parse(name)?.with_default_tag();
-        Ok(Some(Self { command, reference, flags, interrupted }))
+        Ok(Some(Self::new(command, reference, flags, interrupted)))
+    }
+
+    /// The image with a name.
+    pub(crate) fn new(
+        command: &'static str,
+        reference: Reference,
+        flags: &'i SourceFlags,
+        interrupted: &'i Arc<AtomicBool>,
+    ) -> Self {
+        Self { command, reference, flags, interrupted }
+    }
+
+    /// The image as a source, for this machine's platform. What is fetched of it goes into the directory `blobs`.
+    pub(crate) fn source(&self, blobs: &Path) -> anyhow::Result<Remote> {
+        self.ask(|client| {
+            let resolved = registry::resolve(client, &self.reference, None)?;
+            Ok(Remote::new(resolved, std::slice::from_ref(&self.reference), self.pull(client, blobs)))
+        })
     }
 
     /// Unpacks the image into a directory, which is as it was before if that fails.

@@ -53,6 +53,7 @@ fn commit(
     (view, container): (&View, &Container),
     layers: &LayersOfContainer<'_>,
 ) -> anyhow::Result<ExitCode> {
+    view.root().expect_storage_driver()?;
     let parent = container.image.ok_or_else(|| anyhow!("container {} was made from no image", container.id))?;
     let before = run_config(view, container)?;
     let mut after = before.clone();

@@ -10,6 +10,7 @@ use snapshot::driver::Driver;
 use snapshot::root::DataRoot;
 use snapshot::schema::time::Time;
 
+use super::for_platform::Wanted;
 use super::select::tag;
 
 /// The document of an image.
@@ -18,7 +19,7 @@ use super::select::tag;
 /// Where the driver's files of its top layer cannot be read, as docker fails there.
 pub(crate) fn inspect_image(root: &DataRoot, catalog: &Catalog, image: &Image) -> anyhow::Result<Value> {
     if let Some(stored) = catalog.stored_image(image.id) {
-        return Ok(containerd::inspect_image(catalog, image, stored));
+        return Ok(containerd::inspect_image(catalog, image, stored, None));
     }
     let names = catalog.names_of(image.id);
     // A name with a tag and a digest counts as a tag here. In a listing it counts as both.
@@ -59,6 +60,24 @@ pub(crate) fn inspect_image(root: &DataRoot, catalog: &Catalog, image: &Image) -
     add("RootFS", root_fs(image));
     add("Metadata", json!({ "LastTagTime": last_tagged(image)? }));
     Ok(document)
+}
+
+/// The document of an image for a platform. `reference` is what the user calls it.
+///
+/// # Errors
+/// Those of [`inspect_image`], and where the image is not there for the platform.
+pub(super) fn inspect_platform(
+    root: &DataRoot,
+    catalog: &Catalog,
+    (reference, image): (&str, &Image),
+    wanted: &Wanted,
+) -> anyhow::Result<Value> {
+    let Some(stored) = catalog.stored_image(image.id) else {
+        wanted.expect(reference, image)?;
+        return inspect_image(root, catalog, image);
+    };
+    let (image, part) = wanted.to_inspect(reference, catalog, stored)?;
+    Ok(containerd::inspect_image(catalog, &image, stored, Some(part)))
 }
 
 /// When the image was tagged last; Go's zero time for never. docker fails where the file has no time.

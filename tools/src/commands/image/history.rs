@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Image, Resolved};
 use snapshot::view::{Needs, View};
 
+use super::for_platform::Wanted;
 use super::select::seconds_of;
 use super::{no_such_image, shown_id};
 use crate::commands::layerfs::NAME;
@@ -33,6 +34,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_trunc: bool,
 
+    /// Platform to show of an image that has several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", default_value = "", hide_default_value = true)]
+    platform: String,
+
     /// Only show ids
     #[arg(short, long)]
     quiet: bool,
@@ -42,6 +47,7 @@ pub(crate) struct Args {
 const COMMAND: usize = 45;
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
+    let wanted = Wanted::parse(&args.platform).map_err(|error| anyhow::anyhow!("invalid platform: {error}"))?;
     let view = View::read(root, driver, Needs::only(std::slice::from_ref(&args.image)))?;
     damage::report_two_stores(NAME, &view);
     let catalog = view.catalog();
@@ -50,7 +56,14 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         Resolved::Damaged(id) => return Err(damage::damaged_image(catalog, &args.image, id)),
         Resolved::Nothing => return Err(no_such_image(&args.image)),
     };
-    let rows = rows(catalog, image, args)?;
+    let rows = match (&wanted, catalog.stored_image(image.id)) {
+        (Some(wanted), Some(stored)) => rows(catalog, &wanted.to_tell(&args.image, catalog, stored)?, args)?,
+        (Some(wanted), None) => {
+            wanted.expect(&args.image, image)?;
+            rows(catalog, image, args)?
+        }
+        (None, _) => rows(catalog, image, args)?,
+    };
     output::raw(&presets::HISTORY.render(&presets::history(&args.format, args.quiet, args.human), &rows)?)?;
     Ok(ExitCode::SUCCESS)
 }

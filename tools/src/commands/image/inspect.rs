@@ -7,6 +7,7 @@ use serde_json::Value;
 use snapshot::catalog::Resolved;
 use snapshot::view::{Needs, View};
 
+use super::for_platform::Wanted;
 use super::{document, no_such_image, remote};
 use crate::commands::layerfs::NAME;
 use crate::exit::{UsageError, is_interrupted};
@@ -28,8 +29,8 @@ pub(crate) struct Args {
     #[arg(long)]
     remote: bool,
 
-    /// With --remote, image to take of a name that has several [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]", requires = "remote")]
+    /// Platform to show of an image that has several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<String>,
 
     #[command(flatten)]
@@ -43,11 +44,15 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         let inspect = |name: &String| remote::inspect(name, platform.as_ref(), &args.registry);
         return show(args, args.images.iter().map(inspect));
     }
+    let wanted = args.platform.as_deref().map_or(Ok(None), Wanted::parse).map_err(anyhow::Error::msg)?;
     let view = View::read(root, driver, Needs::only(&args.images))?;
     damage::report_two_stores(NAME, &view);
     let catalog = view.catalog();
     let found = args.images.iter().map(|text| match catalog.resolve(text) {
-        Resolved::Image(id) => document::inspect_image(view.root(), catalog, &catalog.images()[&id]),
+        Resolved::Image(id) => match &wanted {
+            Some(wanted) => document::inspect_platform(view.root(), catalog, (text, &catalog.images()[&id]), wanted),
+            None => document::inspect_image(view.root(), catalog, &catalog.images()[&id]),
+        },
         Resolved::Damaged(id) => Err(damage::damaged_image(catalog, text, id)),
         Resolved::Nothing => Err(not_found(text)),
     });

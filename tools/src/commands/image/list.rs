@@ -164,7 +164,7 @@ struct Digests {
 
 /// The rows of an image: one for each tag, or for each tag with each digest of the same repository; then one for each
 /// repository that only has digests (docker/cli v20.10.24 `cli/command/formatter/image.go`).
-fn names<'c>(shown: &Shown<'c>, digests: Digests) -> Vec<Name<'c>> {
+fn names<'s>(shown: &'s Shown<'_>, digests: Digests) -> Vec<Name<'s>> {
     let mut tags: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (repository, tag) in shown.tags.iter().filter_map(|name| tag(name)) {

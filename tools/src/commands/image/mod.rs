@@ -12,6 +12,7 @@ mod events;
 pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod flatten;
+mod for_platform;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod inspect;

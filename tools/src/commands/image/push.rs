@@ -22,11 +22,21 @@ use snapshot::root::DataRoot;
 use snapshot::schema::distribution::{BlobSource, source_hmac};
 
 use super::events::Events;
+use super::for_platform::Wanted;
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
 use crate::flags::writable;
 use crate::registries::{RegistryFlags, parse};
 use crate::{output, signals};
+
+/// What docker's client says of `--platform` (docker/cli v28.5.2 `cli/command/image/push.go`).
+const ALONE: [&str; 5] = [
+    "",
+    " Info -> Using --platform pushes only the specified platform manifest of a multi-platform image index.",
+    "         Other components, like attestations, will not be included.",
+    "         To push the complete multi-platform image, remove the --platform flag.",
+    "         ",
+];
 
 /// How long to wait for another process of ours that writes to the store.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,6 +67,10 @@ pub(crate) struct Args {
     /// Compress layers: none, gzip[=LEVEL] or, with --format oci, zstd[=LEVEL] [default: gzip, or as the registry has them]
     #[arg(long, value_name = "CODEC")]
     compress: Option<Encoding>,
+
+    /// Push the manifest of this platform alone of an image that has several, without the index
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", default_value = "", hide_default_value = true)]
+    platform: String,
 
     /// Layers that are sent at once
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
@@ -89,6 +103,11 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     if args.all_tags && reference.tag().is_some() {
         bail!("tag can't be used with --all-tags/-a");
     }
+    let wanted =
+        Wanted::parse(&args.platform).map_err(|error| anyhow!("Invalid platform {}: {error}", args.platform))?;
+    if wanted.is_some() && !args.json {
+        ALONE.iter().try_for_each(|line| output::say(line))?;
+    }
     let interrupted = signals::interrupted()?;
     let data_root = DataRoot::find(root, driver)?;
     data_root.expect_images()?;
@@ -101,16 +120,20 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     events.tell("begin", json!({"name": reference.name()}));
     say(&format!("The push refers to repository [{}]", reference.name()))?;
     if data_root.is_containerd_only() {
-        return stored::run(args, data_root, &reference, &interrupted);
+        return stored::run(args, data_root, &reference, wanted.as_ref(), &interrupted);
     }
     let writable = writable(driver)?;
     let asked = if args.all_tags { &reference } else { &complete };
     let texts = texts_to_read(&[asked.familiar()], &data_root.references()?);
     let catalog = Catalog::read_images(&data_root, &texts)?;
-    let wanted = if args.all_tags { tags_of(&catalog, &reference) } else { vec![complete] };
-    let images = wanted.iter().map(|name| find(&catalog, name)).collect::<anyhow::Result<Vec<_>>>()?;
+    let wanted_names = if args.all_tags { tags_of(&catalog, &reference) } else { vec![complete] };
+    let images = wanted_names.iter().map(|name| find(&catalog, name)).collect::<anyhow::Result<Vec<_>>>()?;
     if images.is_empty() {
         bail!("An image does not exist locally with the tag: {}", reference.familiar_name());
+    }
+    if let Some(wanted) = &wanted {
+        let mut images = wanted_names.iter().zip(&images);
+        images.try_for_each(|(name, image)| wanted.expect(&name.familiar(), &catalog.images()[image]))?;
     }
     let client = Arc::new(args.registry.client_to_push(&reference, &interrupted)?);
     let lines = Lines::new(args.quiet, args.json, args.max_concurrent_uploads.into());
@@ -124,7 +147,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let push = Push::new(Arc::clone(&client), &data_root, &reference, options, &lines);
     let mut edits = Vec::new();
     let mut pushed: anyhow::Result<()> = Ok(());
-    for (name, image) in wanted.iter().zip(images) {
+    for (name, image) in wanted_names.iter().zip(images) {
         let tag = name.tag().unwrap_or_default();
         pushed = push.image(&catalog, &catalog.images()[&image], tag).map_err(Into::into).and_then(|done| {
             events.tell("end", json!({"name": name.canonical(), "digest": done.digest, "size": done.size}));
@@ -143,7 +166,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
     pushed?;
     if args.quiet {
-        output::say(&if args.all_tags { reference.canonical() } else { wanted[0].canonical() })?;
+        output::say(&if args.all_tags { reference.canonical() } else { wanted_names[0].canonical() })?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,9 +1,11 @@
 //! Which images a listing shows, and in which order: as dockerd decides it (moby v20.10.24 `daemon/images/images.go: Images`).
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use jiff::Timestamp;
 use snapshot::catalog::{Catalog, Image};
+use snapshot::containerd::images::StoredImage;
 use snapshot::reference::Reference;
 
 /// Which images a listing takes.
@@ -34,7 +36,7 @@ pub(super) struct Shown<'c> {
     /// Names with a tag, sorted as docker sorts them.
     pub(super) tags: Vec<&'c str>,
     /// Names with a digest.
-    pub(super) digests: Vec<&'c str>,
+    pub(super) digests: Vec<Cow<'c, str>>,
     /// Whether it has names without a tag and without a digest, as only containerd's store can. Docker does not list them.
     pub(super) has_other_names: bool,
 }
@@ -82,7 +84,10 @@ impl Selection<'_> {
                     .is_ok_and(|reference| self.references.iter().any(|pattern| matches(pattern, &reference)))
         });
         let names: Vec<&str> = names.collect();
-        let digests: Vec<&str> = names.iter().copied().filter(|name| name.contains('@')).collect();
+        let digests: Vec<Cow<'c, str>> = match stored.filter(|_| !self.references.is_empty()) {
+            Some(stored) => self.digest_of(stored, &matches).map(Cow::Owned).into_iter().collect(),
+            None => names.iter().copied().filter(|name| name.contains('@')).map(Cow::Borrowed).collect(),
+        };
         let tags: Vec<&str> = names.iter().copied().filter(|name| tag(name).is_some()).collect();
         let names: Vec<&str> = names.into_iter().filter(|name| !name.contains('@')).collect();
         let has_other_names =
@@ -95,6 +100,15 @@ impl Selection<'_> {
             (false, _) => self.references.is_empty() && (self.all || image.children.is_empty()),
         };
         show.then_some(Shown { image, names, tags, digests, has_other_names })
+    }
+
+    /// The digest that docker lists of an image of containerd's store where only some of its names are wanted: in the repository of the
+    /// last of those (moby v28.5.2 `daemon/containerd/image_list.go`).
+    fn digest_of(&self, stored: &StoredImage, matches: impl Fn(&str, &Reference) -> bool) -> Option<String> {
+        let full = |name: &str| Reference::parse(name).ok().filter(|reference| reference.canonical() == name);
+        let wanted = |name: &Reference| self.references.iter().any(|pattern| matches(pattern, name));
+        let last = stored.written_names().filter_map(full).filter(wanted).last()?;
+        Some(format!("{}@{}", last.familiar_name(), stored.target.digest))
     }
 
     /// An image without a `config` has no labels, and is left out whenever labels are asked for.

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod back;
+mod from;
 
 use anyhow::Context;
 use docker_format::size;
-use images::migrate::{MigrateOptions, MigrationPlan, MigrationReport, Way, migrate};
+use images::migrate::{KeptDigests, MigrateOptions, MigrationPlan, MigrationReport, Way, migrate};
 use layerfs::delete::Deletion;
 use serde::Serialize;
 use snapshot::containerd::fresh::{self, FreshStore};
@@ -16,9 +17,12 @@ use snapshot::edit::{Transaction, WriteOptions};
 use snapshot::root::{DataRoot, LockedRoot};
 use snapshot::view::{Needs, View};
 
+use from::Sources;
+
 use crate::commands::layerfs::NAME;
 use crate::commands::store::Store;
 use crate::progress::Progress;
+use crate::registries::SourceFlags;
 use crate::{output, rootless, signals};
 
 /// The driver that is migrated from.
@@ -37,6 +41,11 @@ pub(crate) struct Args {
     /// Make it in this data-root, which keeps nothing of containerd's store yet; containers stay where they are [default: the same]
     #[arg(long, value_name = "DATA_ROOT")]
     into: Option<PathBuf>,
+
+    /// Keep the digests by which registries know images, with the manifests and compressed layers that this archive or image has, or, with
+    /// docker:// alone, that the images' own registries have; may be given several times
+    #[arg(long, value_name = "ARCHIVE|LAYOUT|docker://NAME", conflicts_with_all = ["undo", "give_up"])]
+    from: Vec<PathBuf>,
 
     /// Say what would be done and what cannot be kept, and change nothing
     #[arg(long)]
@@ -81,6 +90,9 @@ pub(crate) struct Args {
     /// Do not show progress
     #[arg(short, long)]
     quiet: bool,
+
+    #[command(flatten, next_help_heading = "The registries of docker://")]
+    registry: SourceFlags,
 }
 
 /// The report for a program.
@@ -103,13 +115,15 @@ pub(crate) fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
         return back::run(args, root);
     }
     let same_root = args.into.is_none();
+    let interrupted = signals::interrupted()?;
     if args.dry_run {
         let view = View::read_root(DataRoot::find(root, Some(FROM))?, Needs::RECORDS)?;
-        let plan = MigrationPlan::new(view.catalog(), &args.images, same_root)?;
+        let mut plan = MigrationPlan::new(view.catalog(), &args.images, same_root)?;
+        let sources = Sources::open(args, view.catalog(), &plan, root, &interrupted)?;
+        KeptDigests::find(view.catalog(), &mut plan, &sources.all())?;
         return tell(&plan, args.json);
     }
     let sync = !args.no_sync;
-    let interrupted = signals::interrupted()?;
     // What an earlier change has left unfinished is finished or taken back first.
     drop(Transaction::begin(root, WriteOptions { driver: Some(FROM), sync })?);
     let locked = LockedRoot::open(root)?;
@@ -117,11 +131,13 @@ pub(crate) fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
         return finish(args, &migration);
     }
     let view = View::read_root(locked.overlay2()?, Needs::RECORDS)?;
-    let plan = MigrationPlan::new(view.catalog(), &args.images, same_root)?;
+    let mut plan = MigrationPlan::new(view.catalog(), &args.images, same_root)?;
     if plan.save.images.is_empty() && plan.containers.is_empty() {
         plan.lost.iter().for_each(|lost| output::complain(NAME, &format!("not kept: {lost}")));
         anyhow::bail!("{}: its store of {FROM} has no images that could go over", root.display());
     }
+    let sources = Sources::open(args, view.catalog(), &plan, args.into.as_deref().unwrap_or(root), &interrupted)?;
+    let kept = KeptDigests::find(view.catalog(), &mut plan, &sources.all())?;
     let (store, _held) = match &args.into {
         None => (FreshStore::begin(locked, sync)?, None),
         Some(into) => (fresh::begin(into, sync).context("--into")?, Some(locked)),
@@ -134,8 +150,10 @@ pub(crate) fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
         interrupted: &interrupted,
         observer: &progress,
     };
-    let (report, locked) = migrate(view.root(), view.catalog(), &plan, store, &options)?;
+    let migrated = migrate(view.root(), view.catalog(), &plan, &kept, store, &options);
     drop(progress);
+    let (report, locked) = migrated.map_err(|error| sources.cause(error))?;
+    sources.finish();
     if args.remove_old
         && let Some(mut migration) = Migration::find(&locked, sync)?
     {
@@ -197,6 +215,9 @@ fn tell(plan: &MigrationPlan, json: bool) -> anyhow::Result<ExitCode> {
     for container in &plan.containers {
         output::say(&format!("container {}", container.name))?;
     }
+    for digest in &plan.digests {
+        output::say(&format!("digest {}  {}", digest.image.0.short(), names(&digest.names)))?;
+    }
     plan.lost.iter().try_for_each(|lost| output::say(&format!("not kept: {lost}")))?;
     let (images, layers) = (plan.save.images.len() as u64, plan.snapshots.len() as u64);
     let containers = output::counted(plan.containers.len() as u64, "container");
@@ -204,7 +225,7 @@ fn tell(plan: &MigrationPlan, json: bool) -> anyhow::Result<ExitCode> {
         "would migrate {}, {}, {containers}; blobs take up about {}",
         output::counted(images, "image"),
         output::counted(layers, "layer"),
-        size::size(plan.save.size())
+        size::size(plan.save.size() + plan.packed_bytes)
     ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value, json};
 use snapshot::catalog::{Catalog, Image};
-use snapshot::containerd::images::StoredImage;
+use snapshot::containerd::documents::{Descriptor, WrittenPlatform};
+use snapshot::containerd::images::{StoredImage, StoredManifest};
 use snapshot::reference::Reference;
 use snapshot::schema::runconfig::RunConfig;
 
@@ -22,12 +23,20 @@ const ALWAYS: [(&str, Value); 8] = [
 /// Keys of `Config` that are there if the image says something.
 const SOMETIMES: [&str; 5] = ["ArgsEscaped", "ExposedPorts", "Healthcheck", "Shell", "StopSignal"];
 
-/// The document of an image.
-pub(super) fn inspect_image(catalog: &Catalog, image: &Image, stored: &StoredImage) -> Value {
+/// The document of an image, or of the image as `part` of it has it.
+pub(super) fn inspect_image(
+    catalog: &Catalog,
+    image: &Image,
+    stored: &StoredImage,
+    part: Option<&StoredManifest>,
+) -> Value {
+    // A manifest without an index is the image itself.
+    let part = part.filter(|part| part.digest != stored.target.digest);
+    let id = part.map_or(stored.target.digest, |part| part.digest);
     let (tags, digests) = names(stored);
     let config = &image.config;
     let mut document = json!({
-        "Id": image.id.to_string(),
+        "Id": id.to_string(),
         "RepoTags": tags,
         "RepoDigests": digests,
         "Parent": image.parent.as_deref().unwrap_or_default(),
@@ -35,7 +44,7 @@ pub(super) fn inspect_image(catalog: &Catalog, image: &Image, stored: &StoredIma
     });
     let object = document.as_object_mut().expect("written as an object");
     let mut add = |key: &str, value: Value| drop(object.insert(key.to_owned(), value));
-    if stored.shown().is_some() {
+    if part.is_some() || stored.shown().is_some() {
         add("Created", config.created.to_string().into());
     }
     add("DockerVersion", "".into());
@@ -46,11 +55,11 @@ pub(super) fn inspect_image(catalog: &Catalog, image: &Image, stored: &StoredIma
             add(key, text.as_str().into());
         }
     }
-    add("Size", stored.inspect_size.into());
+    add("Size", part.map_or(stored.inspect_size, |part| stored.size_with(part)).into());
     add("GraphDriver", json!({ "Data": null, "Name": catalog.driver() }));
     add("RootFS", super::root_fs(image));
     add("Metadata", json!({ "LastTagTime": image.last_tagged }));
-    add("Descriptor", descriptor(stored));
+    add("Descriptor", part.map_or_else(|| descriptor(stored), descriptor_of));
     add("Config", run_config(image.config.config.as_ref()));
     document
 }
@@ -76,6 +85,22 @@ fn descriptor(stored: &StoredImage) -> Value {
         json!({ "mediaType": target.media_type, "digest": target.digest.to_string(), "size": target.size });
     if !stored.annotations.is_empty() {
         descriptor["annotations"] = json!(stored.annotations);
+    }
+    descriptor
+}
+
+/// What an index says of a manifest.
+fn descriptor_of(part: &StoredManifest) -> Value {
+    let Descriptor { media_type, size, annotations, platform, .. } = &part.descriptor;
+    let mut descriptor = json!({ "mediaType": media_type, "digest": part.digest.to_string(), "size": size });
+    if !annotations.is_empty() {
+        descriptor["annotations"] = json!(annotations);
+    }
+    if let Some(WrittenPlatform { architecture, os, variant }) = platform {
+        descriptor["platform"] = json!({ "architecture": architecture, "os": os });
+        if !variant.is_empty() {
+            descriptor["platform"]["variant"] = variant.as_str().into();
+        }
     }
     descriptor
 }

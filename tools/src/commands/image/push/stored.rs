@@ -18,6 +18,7 @@ use snapshot::root::DataRoot;
 use snapshot::view::{Needs, View};
 
 use super::super::events::Events;
+use super::super::for_platform::Wanted;
 use super::{Args, find, tags_of};
 use crate::blob_bars::BlobBars;
 use crate::output;
@@ -26,6 +27,7 @@ pub(super) fn run(
     args: &Args,
     root: DataRoot,
     reference: &Reference,
+    platform: Option<&Wanted>,
     interrupted: &Arc<AtomicBool>,
 ) -> anyhow::Result<ExitCode> {
     if args.format == ManifestForm::Oci || args.compress.is_some() {
@@ -47,7 +49,13 @@ pub(super) fn run(
     let client = Arc::new(args.registry.client_to_push(reference, interrupted)?);
     for (name, id) in wanted.iter().zip(images) {
         let image = &known.images.images[&id.0];
-        let (target, instead) = pushed(known, image)?;
+        let (target, instead) = match platform {
+            None => pushed(known, image)?,
+            Some(wanted) => {
+                let part = known.store.whole_manifest(image, &wanted.platform);
+                (part.ok_or_else(|| wanted.missing(&name.familiar()))?.as_target(), false)
+            }
+        };
         push(args, (&client, name), (known, image, &target), interrupted)?;
         if instead && !args.quiet && !args.json {
             let (index, manifest) = (image.target.digest, target.digest);

@@ -35,8 +35,9 @@ struct Report<'r> {
 }
 
 pub(super) fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
-    if args.remove_old || args.link || args.copy {
-        let reason = "--to overlay2 unpacks images as `image load` does: --link, --copy and --move do not go with it";
+    if args.remove_old || args.link || args.copy || !args.from.is_empty() {
+        let reason =
+            "--to overlay2 unpacks images as `image load` does: --link, --copy, --move and --from do not go with it";
         return Err(UsageError(reason.into()).into());
     }
     let interrupted = signals::interrupted()?;

@@ -261,7 +261,12 @@ impl Context {
         let mut upper = Upper::new(Tree::empty(), 0);
         let written = match decompressed(&mut all, Dialect::Classic).map_err(failed)? {
             Some(reader) => untar(reader, b"", &mut upper, &bodies, None)?,
-            None => return Err(UntarError::Read(io::Error::other("zstd, which docker 20.10 does not know")).into()),
+            None => {
+                return Err(UntarError::Read(io::Error::other(
+                    "zstd, which docker 20.10 does not know: decompress it first",
+                ))
+                .into());
+            }
         };
         io::copy(&mut all, &mut io::sink()).map_err(failed)?;
         let sent = all.get_ref().1.get_ref().count;

@@ -53,8 +53,14 @@ pub enum CopyError {
     #[error(transparent)]
     Read(#[from] TreeError),
     /// An archive cannot be unpacked.
-    #[error(transparent)]
-    Untar(#[from] UntarError),
+    #[error("{path}: {source}")]
+    Untar {
+        /// Its path.
+        path: String,
+        /// Why.
+        #[source]
+        source: UntarError,
+    },
 }
 
 /// One source of a `COPY`.
@@ -197,9 +203,10 @@ pub(crate) fn copy<'s>(
     if how.unpack && is_archive(from, &found, id, Dialect::Classic)? {
         upper.make_all(&target, (0, 0)).map_err(CopyError::NotADirectory)?;
         let file = BufReader::new(from.tree.open(from.layers, &found, id)?);
-        if let (Some(reader), Some(bodies)) = (decompressed(file, Dialect::Classic).map_err(UntarError::Read)?, bodies)
-        {
-            untar(reader, &target, upper, bodies, Some(bodies))?;
+        let failed = |source| CopyError::Untar { path: item.path.clone(), source };
+        let reader = decompressed(file, Dialect::Classic).map_err(UntarError::Read).map_err(failed)?;
+        if let (Some(reader), Some(bodies)) = (reader, bodies) {
+            untar(reader, &target, upper, bodies, Some(bodies)).map_err(failed)?;
         }
         return Ok(());
     }

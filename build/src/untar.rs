@@ -21,8 +21,8 @@ use crate::upper::{Upper, directory};
 #[non_exhaustive]
 pub enum UntarError {
     /// It cannot be read.
-    #[error("reading a tar")]
-    Read(#[source] io::Error),
+    #[error("reading it: {0}")]
+    Read(io::Error),
     /// It is damaged.
     #[error(transparent)]
     Tar(#[from] tarsplit::TarError),

@@ -200,7 +200,7 @@ pub enum RegistryError {
         found: u64,
     },
     /// A blob of which no more came, however often it was asked for.
-    #[error("blob {digest} of {name}: {host} gave no more after byte {at} of {size} in {attempts} attempts: {source}")]
+    #[error("blob {digest} of {name}: {host} gave no more after byte {at} of {size} in {attempts} attempts")]
     BlobStuck {
         /// Who was asked.
         host: String,

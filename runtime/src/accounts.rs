@@ -54,8 +54,8 @@ pub enum AccountError {
     #[error("Unable to find group {0}: no matching entries in group file")]
     NoAddedGroup(String),
     /// A number outside of the range of user and group ids.
-    #[error("uids and gids must be in range 0-2147483647")]
-    Range,
+    #[error("uids and gids must be in range 0-2147483647, not {0}")]
+    Range(i64),
 }
 
 /// Files larger than this are not read to their end.
@@ -122,7 +122,7 @@ impl Accounts {
 }
 
 fn id(number: i64) -> Result<u32, AccountError> {
-    i32::try_from(number).ok().and_then(|number| u32::try_from(number).ok()).ok_or(AccountError::Range)
+    i32::try_from(number).ok().and_then(|number| u32::try_from(number).ok()).ok_or(AccountError::Range(number))
 }
 
 fn users(text: &str) -> Vec<User> {
@@ -210,8 +210,8 @@ mod tests {
         assert_eq!(accounts.identity("nosuch", &[]), Err(AccountError::NoUser("nosuch".into())));
         assert_eq!(accounts.identity("1:nosuch", &[]), Err(AccountError::NoGroup("nosuch".into())));
         assert_eq!(accounts.identity("0", &["nosuch".into()]), Err(AccountError::NoAddedGroup("nosuch".into())));
-        assert_eq!(accounts.identity("4294967295", &[]), Err(AccountError::Range));
-        assert_eq!(accounts.identity("neg", &[]), Err(AccountError::Range));
+        assert_eq!(accounts.identity("4294967295", &[]), Err(AccountError::Range(4_294_967_295)));
+        assert_eq!(accounts.identity("neg", &[]), Err(AccountError::Range(-1)));
         assert_eq!((accounts.home(5), accounts.home(33), accounts.home(77)), ("/home/al", "/", "/"));
     }
 }

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use build::BuildError;
+use build::{BuildError, UntarError};
 use containers::ContainerError;
 use images::copy::CopyError;
 use images::export::ExportError;
@@ -101,6 +101,9 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let open = || match cause.downcast_ref()? {
         OpenError::Archive(archive) => of_archive(archive),
         OpenError::Decompress { .. } => Some(NOT_WHOLE.into()),
+        OpenError::Neither { .. } => {
+            Some("`docker save -o FILE IMAGE` makes an archive that has what is damaged here".into())
+        }
         _ => None,
     };
     let container = || cause.downcast_ref().and_then(of_container);
@@ -109,8 +112,10 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         BuildError::Store(store) => of_store(store),
         BuildError::Tree(tree) => of_tree(tree),
         BuildError::Import(import) => of_import(import),
+        BuildError::Copy(build::CopyError::Untar { source, .. }) => of_untar(source),
         _ => None,
     };
+    let untar = || cause.downcast_ref().and_then(of_untar);
     let copy = || match cause.downcast_ref()? {
         CopyError::Tree(tree) => of_tree(tree),
         _ => None,
@@ -179,6 +184,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .or_else(open)
         .or_else(container)
         .or_else(build)
+        .or_else(untar)
         .or_else(copy)
         .or_else(runtime)
         .or_else(tree)
@@ -217,6 +223,14 @@ fn of_tree(error: &TreeError) -> Option<String> {
         TreeError::Store(store) => of_store(store),
         TreeError::Archive(archive) => of_archive(archive),
         TreeError::Missing { .. } | TreeError::Journal { .. } => Some(FROM_ARCHIVE.into()),
+        _ => None,
+    }
+}
+
+fn of_untar(error: &UntarError) -> Option<String> {
+    match error {
+        UntarError::Read(error) => of_io(error),
+        UntarError::Tar(_) => Some(DAMAGED.into()),
         _ => None,
     }
 }
@@ -289,6 +303,7 @@ fn of_registry(error: &RegistryError) -> Option<String> {
 fn of_selection(error: &SelectionError) -> Option<String> {
     match error {
         SelectionError::SeveralImages { .. } => Some("--image chooses one".into()),
+        SelectionError::Ambiguous { .. } => Some("--image with more of an id chooses one".into()),
         SelectionError::NameForSeveral { .. } => Some("--image chooses the one to give it to".into()),
         _ => None,
     }

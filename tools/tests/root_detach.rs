@@ -11,7 +11,8 @@ use testkit::{golden, is_root, program};
 /// How long anything may take on a busy machine.
 const LONG: Duration = Duration::from_secs(120);
 
-/// Runs `layerfs` on a terminal until it ends, and presses `keys` when the container has said that it is there. Returns how it ended.
+/// Runs `layerfs` on a terminal until it ends, and presses `keys` when the container has said that it is there. Returns how it
+/// ended; with status 1, only by its words.
 fn on_terminal(root: &Path, words: &[&str], keys: &[u8]) -> Option<i32> {
     let quoted = |word: &str| format!("'{word}'");
     let layerfs = program("layerfs");
@@ -46,7 +47,12 @@ fn on_terminal(root: &Path, words: &[&str], keys: &[u8]) -> Option<i32> {
             pressed = true;
         }
     }
-    child.wait().unwrap().code()
+    let code = child.wait().unwrap().code();
+    if code == Some(1) {
+        let seen = String::from_utf8_lossy(&seen);
+        assert!(seen.trim_end().ends_with("layerfs: read escape sequence"), "{words:?}: {seen}");
+    }
+    code
 }
 
 /// What the container's file says when it says what is wanted, or at the latest when it has had its time.
@@ -93,6 +99,12 @@ fn keys_leave_a_container_that_runs_on() {
     let run = [&["run", "-ti", "--name", "one", "--detach-keys", "ctrl-a,x"], &image[..]].concat();
     assert_eq!(on_terminal(&root, &run, b"first\n\x01\x01x"), Some(0));
     assert!(is_running(), "it has ended");
+    let id = testkit::made_by_layerfs(&root, &["image", "ls", "-q", image[0]]).trim().to_owned();
+    let removed = testkit::layerfs_on(&root, &["image", "rm", "-f", &id]);
+    let said = String::from_utf8(removed.stderr).unwrap();
+    let running =
+        format!("conflict: unable to delete {id} (cannot be forced) - image is being used by running container ");
+    assert!(said.contains(&running), "{said}");
     // With docker (20.10 and 28.2) `run` is done then, and `attach` and `exec` end with status 1.
     assert_eq!(on_terminal(&root, &["attach", "one"], b"second\n\x10\x11"), Some(1));
     assert_eq!(on_terminal(&root, &["attach", "--detach-keys", "DEL", "one"], b"third\n\x7f"), Some(1));

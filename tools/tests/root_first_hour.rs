@@ -1,6 +1,6 @@
 //! Transcripts: each command prints what the files in `transcript/` say. `first-hour.txt` is a new user's first hour, and the
-//! samples in README.md are from there; `errors.txt` has commands that fail, and `variants.txt` those that fail with the errors
-//! that `errors.txt` does not have.
+//! samples in README.md are from there; `errors.txt` has commands that fail, `variants.txt` those that fail with the errors that
+//! `errors.txt` does not have, and `kinds.txt` the rest.
 //!
 //! With `LAYERFS_WRITE_TRANSCRIPT=1` the transcripts are written anew.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
@@ -212,6 +212,11 @@ fn each_variant_of_an_error_says_what_the_transcript_says() {
     replay("variants.txt");
 }
 
+#[test]
+fn each_other_kind_of_error_says_what_the_transcript_says() {
+    replay("kinds.txt");
+}
+
 /// Runs the commands of a transcript one after the other in one directory.
 fn replay(name: &str) {
     if !testkit::is_root() {
@@ -220,11 +225,14 @@ fn replay(name: &str) {
     // What files take up depends on the file system.
     let disk = Mounted::tmpfs("size=256m");
     std::fs::write(disk.path().join("app.tar"), archive()).unwrap();
-    if name == "variants.txt" {
-        std::fs::create_dir(disk.path().join("faults")).unwrap();
-        for (fault, bytes) in faultsupport::faults() {
-            std::fs::write(disk.path().join(format!("faults/{fault}.tar")), bytes).unwrap();
-        }
+    let faults = match name {
+        "variants.txt" => faultsupport::faults(),
+        "kinds.txt" => faultsupport::more_faults(),
+        _ => Vec::new(),
+    };
+    std::fs::create_dir(disk.path().join("faults")).unwrap();
+    for (fault, bytes) in faults {
+        std::fs::write(disk.path().join(format!("faults/{fault}.tar")), bytes).unwrap();
     }
     let text = std::fs::read_to_string(transcript(name)).unwrap();
     let write = std::env::var_os("LAYERFS_WRITE_TRANSCRIPT").is_some();

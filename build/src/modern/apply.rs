@@ -9,13 +9,13 @@ use layerfs::path::{join, split};
 
 use super::chmod::Chmod;
 use super::pick::Pick;
-use crate::BuildError;
 use crate::copy::is_archive;
 use crate::ignore::Patterns;
 use crate::parser::Dialect;
 use crate::source::SourceTree;
 use crate::untar::{Bodies, UntarError, decompressed, untar};
 use crate::upper::{Owner, Upper, directory, plain_directory};
+use crate::{BuildError, CopyError};
 
 /// How files are copied.
 pub(super) struct How {
@@ -49,7 +49,8 @@ pub(super) fn apply<'s>(
     {
         upper.make_all(&target, how.owner.unwrap_or((0, 0))).map_err(no_directory)?;
         let file = BufReader::new(from.tree.open(from.layers, &pick.path, pick.id)?);
-        let failed = |error: UntarError| BuildError::Copy(error.into());
+        let path = String::from_utf8_lossy(&pick.path);
+        let failed = |source| BuildError::Copy(CopyError::Untar { path: path.clone().into_owned(), source });
         if let Some(reader) = decompressed(file, Dialect::Modern).map_err(UntarError::Read).map_err(failed)? {
             let names = untar(reader, &target, upper, bodies, Some(bodies)).map_err(failed)?;
             if let Some(owner) = how.owner {

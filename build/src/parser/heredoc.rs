@@ -56,8 +56,9 @@ pub(super) fn read<'r>(
     }
     for mut heredoc in quoted_words(&line.text, escape).iter().filter_map(|word| Heredoc::announced(word)) {
         loop {
-            let (_, row) = rows.next().ok_or(ParseError::Heredoc)?;
-            check_length(row)?;
+            let ended = || ParseError::Heredoc { line: line.number, name: heredoc.name.clone() };
+            let (at, row) = rows.next().ok_or_else(ended)?;
+            check_length(at, row)?;
             let end = if heredoc.strip_tabs { row.trim_start_matches('\t') } else { row };
             if end == heredoc.name {
                 break;
@@ -85,7 +86,10 @@ mod tests {
         assert_eq!((run[1].content().as_str(), run[1].expand), (" b\n", true));
         assert_eq!(parsed.lines[2].heredocs[0].text, "$X\n");
         assert_eq!((parsed.lines.len(), parsed.lines[3].heredocs.len()), (4, 0));
-        assert_eq!(parse(b"FROM a\nRUN <<E\nx\n", Dialect::Modern), Err(ParseError::Heredoc));
+        assert_eq!(
+            parse(b"FROM a\nRUN <<E\nx\n", Dialect::Modern),
+            Err(ParseError::Heredoc { line: 2, name: "E".into() })
+        );
         assert!(Heredoc::announced("<a").is_none() && Heredoc::announced("<<").is_none());
         assert!(Heredoc::announced("<<<a").is_none() && Heredoc::announced("3<<a").is_some());
     }

@@ -44,11 +44,21 @@ pub enum ParseError {
     #[error("file with no instructions")]
     NoInstructions,
     /// A text that is to stand in the Dockerfile has no end.
-    #[error("unterminated heredoc")]
-    Heredoc,
+    #[error("unterminated heredoc: no line after line {line} is {name:?}")]
+    Heredoc {
+        /// The line that announces it, from 1.
+        line: usize,
+        /// What must stand alone on the line behind it.
+        name: String,
+    },
     /// A line is too long.
-    #[error("dockerfile line greater than max allowed size of {LONGEST}")]
-    LongLine,
+    #[error("dockerfile line greater than max allowed size of {LONGEST}: line {line} has {length} bytes")]
+    LongLine {
+        /// Which, from 1.
+        line: usize,
+        /// Its length.
+        length: usize,
+    },
 }
 
 /// Whose language a Dockerfile is in.
@@ -159,7 +169,7 @@ pub(crate) fn parse(bytes: &[u8], dialect: Dialect) -> Result<Parsed, ParseError
     let (mut warnings, mut lines) = (Vec::new(), Vec::new());
     let mut rows = text.lines().map(|row| row.strip_suffix('\r').unwrap_or(row)).enumerate();
     while let Some((at, row)) = rows.next() {
-        check_length(row)?;
+        check_length(at, row)?;
         let row = row.trim_start();
         directives.take(row)?;
         let row = if row.starts_with('#') { "" } else { row };
@@ -170,8 +180,8 @@ pub(crate) fn parse(bytes: &[u8], dialect: Dialect) -> Result<Parsed, ParseError
         let mut whole = start.to_owned();
         let mut gap = false;
         while !ended {
-            let Some((_, row)) = rows.next() else { break };
-            check_length(row)?;
+            let Some((at, row)) = rows.next() else { break };
+            check_length(at, row)?;
             if is_comment(row) {
                 continue;
             }
@@ -201,8 +211,9 @@ pub(crate) fn parse(bytes: &[u8], dialect: Dialect) -> Result<Parsed, ParseError
     Ok(Parsed { escape: directives.escape, syntax: directives.syntax, warnings, lines })
 }
 
-fn check_length(row: &str) -> Result<(), ParseError> {
-    if row.len() > LONGEST { Err(ParseError::LongLine) } else { Ok(()) }
+/// Refuses a line, by its number from 0, that is too long.
+fn check_length(at: usize, row: &str) -> Result<(), ParseError> {
+    if row.len() > LONGEST { Err(ParseError::LongLine { line: at + 1, length: row.len() }) } else { Ok(()) }
 }
 
 /// One instruction, of a Dockerfile's line or after `ONBUILD`.
@@ -264,7 +275,10 @@ mod tests {
         assert_eq!(parsed.warnings[0], "[WARNING]: Empty continuation line found in:\n    RUN a  b");
         assert_eq!((parsed.warnings.len(), parsed.lines[1].number), (2, 2));
         assert_eq!(parse(b"# nothing\n\n", Dialect::Classic), Err(ParseError::NoInstructions));
-        assert_eq!(parse(&[b"RUN ".as_slice(), &[b'x'; 65_600]].concat(), Dialect::Classic), Err(ParseError::LongLine));
+        assert_eq!(
+            parse(&[b"RUN ".as_slice(), &[b'x'; 65_600]].concat(), Dialect::Classic),
+            Err(ParseError::LongLine { line: 1, length: 65_604 })
+        );
     }
 
     proptest::proptest! {

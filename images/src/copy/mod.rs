@@ -250,4 +250,10 @@ mod tests {
         }
         assert!(matches!(clean_source(b""), Err(CopyError::EmptySource)));
     }
+
+    #[test]
+    fn a_path_that_is_not_there_is_named_as_dockerd_cleans_it() {
+        let error = CopySource::find(&Tree::empty(), b"s/../x/", false).unwrap_err();
+        assert_eq!(error.to_string(), "no such path: /x/");
+    }
 }

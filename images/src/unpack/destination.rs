@@ -170,3 +170,30 @@ impl Drop for Destination {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::thread::{Uid, set_thread_res_uid};
+
+    use super::*;
+
+    #[test]
+    fn overlay_directories_need_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("layers");
+        std::fs::create_dir(&path).unwrap();
+        let nobody = Uid::from_raw(65_534);
+        let error = std::thread::scope(|scope| {
+            let open = || {
+                // Of this thread alone.
+                if rustix::process::geteuid().is_root() {
+                    set_thread_res_uid(nobody, nobody, nobody).unwrap();
+                }
+                Destination::open(&path, UnpackForm::Layers, false).err()
+            };
+            scope.spawn(open).join().unwrap()
+        });
+        let words = format!("{}: only root can make overlay directories", path.display());
+        assert_eq!(error.unwrap().to_string(), words);
+    }
+}

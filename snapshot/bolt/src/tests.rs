@@ -158,6 +158,7 @@ fn the_last_whole_transaction_counts() {
     assert_eq!(state(vec![0; 8 * PAGE]).unwrap_err(), nothing);
     let version = BoltError { page: 0, problem: PageProblem::Version { found: 3 } };
     assert_eq!(state(file(meta(0, 3, 2, 4, 8), meta(1, 3, 3, 4, 9))).unwrap_err(), version);
+    assert_eq!(version.to_string(), "page 0 of the database is of format 3; only format 2 is known");
 }
 
 #[test]
@@ -173,6 +174,34 @@ fn loops_end() {
     // Many buckets in one place.
     let same = [leaf(2, &[(1, b"a", bucket_at(3)), (1, b"b", bucket_at(3))]), leaf(3, &[])];
     assert_eq!(failure(&same), (3, PageProblem::UsedTwice));
+}
+
+/// Each damage is said with the page, and with the place in it.
+#[test]
+fn damage_has_words() {
+    let good = leaf(2, &[(0, b"a", value("1")), (0, b"b", value("2"))]);
+    let with = |at: usize, bytes: &[u8]| {
+        let mut page = good.clone();
+        page[at..at + bytes.len()].copy_from_slice(bytes);
+        vec![page]
+    };
+    let deep = (2..200).map(|id| branch(id, &[(b"a", id + 1)])).collect();
+    for (pages, words) in [
+        (vec![branch(2, &[(b"a", 2)])], "page 2 of the database is used in two places"),
+        (deep, "page 42 of the database is too deep below its bucket"),
+        (with(0, &[9]), "page 2 of the database is another one, 9"),
+        (with(8, &[0x10]), "page 2 of the database is not of a kind that holds keys: 0x10"),
+        (with(10, &[0xff, 0xff]), "page 2 of the database has no room for 65535 elements"),
+        (with(12, &[1]), "page 2 of the database is not in the file, which may be cut short"),
+        (with(28, &[3]), "page 2 of the database has a key or value outside of its place, element 1"),
+        (
+            vec![leaf(2, &[(0, b"b", value("")), (0, b"a", value(""))])],
+            "page 2 of the database has keys out of order, element 1",
+        ),
+        (vec![leaf(2, &[(1, b"a", bucket_at(0))])], "page 2 of the database ends within its header"),
+    ] {
+        assert_eq!(walk(&database(&pages)).unwrap_err().to_string(), words);
+    }
 }
 
 #[test]

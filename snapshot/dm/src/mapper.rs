@@ -165,3 +165,30 @@ impl From<Errno> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel answers is said with what was tried on which device.
+    #[test]
+    fn each_answer_of_the_kernel_has_its_words() {
+        for (errno, words) in [
+            (Errno::NXIO, "there is no device of that name"),
+            (Errno::BUSY, "it is in use"),
+            (Errno::EXIST, "the pool has a thin device of that number already"),
+            (Errno::NODATA, "the pool has no thin device of that number"),
+            (Errno::OPNOTSUPP, "the pool is read-only or has failed"),
+            (Errno::ILSEQ, "the metadata of the pool is damaged"),
+            (Errno::NOTBLK, "the metadata of the pool is damaged"),
+            (Errno::NODEV, "its pool is not there"),
+            (Errno::PERM, "Operation not permitted (os error 1)"),
+        ] {
+            let name = "docker-pool".parse().expect("a name");
+            let error = MapperError { what: "removing", name, problem: errno.into() };
+            assert_eq!(error.to_string(), "removing the device docker-pool");
+            assert_eq!(error.problem.to_string(), words);
+        }
+        assert_eq!(Problem::Answer.to_string(), "the kernel's answer has a form that is not known");
+    }
+}

@@ -127,11 +127,13 @@ mod tests {
     fn names_and_numbers_are_checked() {
         assert!("docker-254:0-7777-pool".parse::<DeviceName>().is_ok());
         for bad in ["", "a/b", "a b", "ä", &"x".repeat(128)] {
-            assert!(bad.parse::<DeviceName>().is_err(), "{bad}");
+            let words = format!("{bad:?} cannot name a device: 1 to 127 printable characters, no slash");
+            assert_eq!(bad.parse::<DeviceName>().unwrap_err().to_string(), words);
         }
         assert_eq!("253:12".parse(), Ok(DeviceNumber { major: 253, minor: 12 }));
         for bad in ["", "253", ":", "253:", "a:1", "1:2:3"] {
-            assert!(bad.parse::<DeviceNumber>().is_err(), "{bad}");
+            let words = format!("{bad:?} is not the number of a device: MAJOR:MINOR");
+            assert_eq!(bad.parse::<DeviceNumber>().unwrap_err().to_string(), words);
         }
         assert_eq!(ThinId::new(1 << 24), None);
         assert_eq!(ThinId::new((1 << 24) - 1).map(ThinId::next), ThinId::new(0));

@@ -74,7 +74,9 @@ fn superblocks_are_refused_for_what_is_wrong_with_them() {
         assert_eq!(read(bytes).unwrap_err(), (0, problem, words.to_owned()));
     }
     let (_, problem, _) = read(block(0, OF_NODE, &GOOD)).unwrap_err();
-    assert!(matches!(problem, BlockProblem::Checksum { .. }), "{problem:?}");
+    let BlockProblem::Checksum { found, made } = problem else { panic!("{problem:?}") };
+    let words = format!("has the checksum {found:#010x}, but its bytes make {made:#010x}");
+    assert_eq!(problem.to_string(), words);
 }
 
 #[test]
@@ -88,6 +90,13 @@ fn nodes_are_refused_for_what_is_wrong_with_them() {
     assert_eq!(read(&[]), Ok(2));
     assert_eq!(read(&[(4, 9)]), Err(BlockProblem::Kind { found: 9 }));
     assert_eq!(read(&[(40, 1)]), Err(BlockProblem::Order { index: 1 }));
+    for (fields, words) in [
+        ((4, 9), "is no node of a tree: kind 9"),
+        ((40, 1), "has a key out of order, entry 1"),
+        ((16, 253), "claims 253 entries of 8 bytes, with room for 252"),
+    ] {
+        assert_eq!(read(&[fields]).unwrap_err().to_string(), words);
+    }
     for (fields, entries, size, most) in [
         (&[(16, 253)][..], 253, 8, 252),
         (&[(24, 4)], 2, 4, 252),
@@ -111,5 +120,6 @@ fn a_tree_that_is_too_deep_ends() {
     let mut entries = Entries::<8>::new(&blocks, Some(0));
     let damage = entries.next().unwrap().unwrap_err();
     assert_eq!(damage.problem, BlockProblem::Deep, "{damage}");
+    assert_eq!(damage.to_string(), format!("block {} of the metadata is too deep in its tree", damage.block));
     assert!(entries.next().is_none());
 }

@@ -39,9 +39,6 @@ pub enum RemainsStay {
     /// It cannot be found out whether somebody uses it.
     #[error("it may be in use: {0}")]
     Unknown(String),
-    /// It is not what Docker makes at this place.
-    #[error("it is not what Docker makes there")]
-    Odd,
 }
 
 /// Splits the mounts in `remains`: first those that nobody uses, then those that stay, with the reason.

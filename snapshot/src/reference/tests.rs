@@ -116,21 +116,31 @@ fn what_breaks_the_grammar_is_refused() {
 #[test]
 fn refusals_say_why() {
     let hex = &DIGEST[7..];
+    let upper = format!("x@{}", DIGEST.to_uppercase());
     let cases = [
         ("Ubuntu".to_owned(), "invalid reference format: repository name (library/Ubuntu) must be lowercase"),
         ("a/B:x".to_owned(), "invalid reference format: repository name (a/B) must be lowercase"),
         ("docker.io/A/b".to_owned(), "invalid reference format: repository name (A/b) must be lowercase"),
-        (hex.to_owned(), "cannot specify 64-byte hexadecimal strings"),
-        ("sha256:abcdef".to_owned(), "ambiguous tag using digest algorithm as name"),
-        ("docker.io/library/sha256".to_owned(), "ambiguous tag using digest algorithm as name"),
-        (format!("x@{}", DIGEST.to_uppercase()), "invalid digest"),
-        ("x@md5:d41d8cd98f00b204e9800998ecf8427e".to_owned(), "invalid digest"),
-        ("a".repeat(256), "must not be more than 255 characters, this one has 264"),
+        (hex.to_owned(), &format!("invalid repository name ({hex}), cannot specify 64-byte hexadecimal strings")),
+        (
+            "sha256:abcdef".to_owned(),
+            "refusing to create an ambiguous tag using digest algorithm as name: \"sha256:abcdef\"",
+        ),
+        (
+            "docker.io/library/sha256".to_owned(),
+            "refusing to create an ambiguous tag using digest algorithm as name: \"docker.io/library/sha256\"",
+        ),
+        (upper.clone(), &format!("invalid digest in reference {upper:?}")),
+        (
+            "x@md5:d41d8cd98f00b204e9800998ecf8427e".to_owned(),
+            "invalid digest in reference \"x@md5:d41d8cd98f00b204e9800998ecf8427e\"",
+        ),
+        ("a".repeat(256), "repository name must not be more than 255 characters, this one has 264"),
         ("a b".to_owned(), "invalid reference format: \"a b\""),
     ];
     for (text, expected) in cases {
         let message = Reference::parse(&text).unwrap_err().to_string();
-        assert!(message.contains(expected), "{text}: {message}");
+        assert_eq!(message, expected, "{text}");
     }
     Reference::parse(&format!("{hex}:tag")).unwrap();
     Reference::parse("user/sha256").unwrap();

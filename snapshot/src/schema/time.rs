@@ -304,4 +304,10 @@ mod tests {
         assert!(later.is_after(first) && !first.is_after(later) && !first.is_after(first));
         assert!(first.is_after(Time::ZERO) && time("2026-11-29T21:10:34Z").is_after(later));
     }
+
+    #[test]
+    fn what_is_no_time_is_told_how_one_looks() {
+        let error = Time::parse("yesterday").unwrap_err();
+        assert_eq!(error.to_string(), "not a time such as \"2006-01-02T15:04:05Z\"");
+    }
 }

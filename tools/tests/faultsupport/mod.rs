@@ -39,6 +39,17 @@ pub(crate) fn faults() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// The same, of faults that are found in other ways.
+pub(crate) fn more_faults() -> Vec<(&'static str, Vec<u8>)> {
+    let map = format!("{}\n{}", 10_000_000, "0\n".repeat(500));
+    let sparse = [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "10")];
+    let member = sparse.iter().fold(file("g", map), |member, (key, value)| member.record(*key, value));
+    vec![
+        ("marker-below-a-file", tar(&[file("f", "abc"), file("f/.wh..wh..opq", "")])),
+        ("sparse-map-of-too-many", tar(&[file("f", "abc"), member])),
+    ]
+}
+
 /// Two files, with the header of the second one changed.
 fn changed(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut tar = tar(&[file("f", "abc"), file("g", "abc")]);

@@ -52,7 +52,7 @@ pub enum RemovalError {
         conflict: Conflict,
     },
     /// The parent that an image's metadata names does not exist.
-    #[error("unrecognized image ID {id}")]
+    #[error("unrecognized image ID {id}: an image names it as its parent, and the store does not have it")]
     UnknownParent {
         /// As the metadata has it.
         id: String,

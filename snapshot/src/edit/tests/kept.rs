@@ -162,6 +162,7 @@ fn what_live_directories_stand_on_stays() {
     let summary = transaction.commit().unwrap();
     assert_eq!(summary.removed_layers, [layers[1]]);
     let reason = LayerStays::Directory(Claim::Below(writable.as_str().into()));
+    assert_eq!(reason.to_string(), format!("its directory must stay: it is below {writable}"));
     assert_eq!(summary.kept, [KeptLayer { chain_id: layers[0], reason }]);
     assert!(!store.at(&format!("overlay2/{top}")).exists());
     old_intent(&store, &layers);
@@ -217,4 +218,45 @@ fn what_is_the_drivers_own_is_not_removed() {
     drop(store.begin());
     assert!(store.at("overlay2/backingFsBlockDev").exists() && store.at("overlay2/check-overlayfs-support1").exists());
     assert_eq!(store.leftovers(), 0);
+}
+
+/// What stays is said with who needs it, or with what cannot be read.
+#[test]
+fn what_stays_says_why() {
+    let store = Store::new();
+    let layers = store.add_layers(&["base"]);
+    let base = store.cache_id(layers[0]);
+    let link = std::fs::read_to_string(store.at(&format!("overlay2/{base}/link"))).unwrap();
+    let said = |edits: Vec<Edit>| {
+        let mut transaction = store.begin();
+        edits.into_iter().for_each(|edit| transaction.add(edit));
+        let summary = transaction.commit().unwrap();
+        let remains = summary.kept_remains.iter().map(|kept| kept.reason.to_string());
+        remains.chain(summary.kept.iter().map(|kept| kept.reason.to_string())).collect::<Vec<_>>()
+    };
+    let clear = |remains| Edit::Clear { remains };
+    let directory = |id: &str| clear(Remains::Directory(id.parse().unwrap()));
+    std::fs::create_dir(store.at("overlay2/metacopy-check1")).unwrap();
+    assert_eq!(
+        said(vec![directory(&base), directory("metacopy-check1"), clear(Remains::Link(link))]),
+        [
+            format!("it is in use: it is the content of layer {}", layers[0]),
+            "it belongs to the storage driver itself".to_owned(),
+            "it is in use".to_owned(),
+        ]
+    );
+    // A record that does not tell its directory may mean any.
+    std::fs::create_dir_all(store.at("image/overlay2/layerdb/mounts/hurt/mount-id")).unwrap();
+    let unclaimed = "a".repeat(64);
+    std::fs::create_dir_all(store.at(&format!("overlay2/{unclaimed}/diff"))).unwrap();
+    let file = store.at("image/overlay2/layerdb/mounts/hurt/mount-id");
+    let why = format!("mount-id: {}: not a regular file", file.display());
+    assert_eq!(
+        said(vec![directory(&unclaimed), clear(Remains::Mount("hurt".parse().unwrap()))]),
+        [format!("it may be in use: {why}"), format!("it may be in use: layerdb/mounts/hurt: {why}")]
+    );
+    assert_eq!(
+        said(vec![Edit::RemoveLayer { chain_id: layers[0] }]),
+        [format!("it may be needed: layerdb/mounts/hurt: {why}")]
+    );
 }

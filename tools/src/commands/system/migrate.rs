@@ -128,7 +128,7 @@ pub(crate) fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     drop(Transaction::begin(root, WriteOptions { driver: Some(FROM), sync })?);
     let locked = LockedRoot::open(root)?;
     if let Some(migration) = Migration::find(&locked, sync)? {
-        return finish(args, &migration);
+        return finish(args, root, &migration);
     }
     let view = View::read_root(locked.overlay2()?, Needs::RECORDS)?;
     let mut plan = MigrationPlan::new(view.catalog(), &args.images, same_root)?;
@@ -164,10 +164,10 @@ pub(crate) fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
 }
 
 /// Does what is left to be done of an earlier migration.
-fn finish(args: &Args, migration: &Migration<'_>) -> anyhow::Result<ExitCode> {
+fn finish(args: &Args, root: &Path, migration: &Migration<'_>) -> anyhow::Result<ExitCode> {
     let written = migration.finish()?;
     if written == 0 {
-        anyhow::bail!("it was migrated already: --undo goes back, --give-up removes the old store");
+        anyhow::bail!("{}: it was migrated already: --undo goes back, --give-up removes the old store", root.display());
     }
     if !args.json {
         output::say(&format!("finished the migration: {}", output::counted(written as u64, "container")))?;
@@ -185,7 +185,7 @@ fn go_back_or_on(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
         anyhow::bail!("{}: no migration has made containerd's store in it, or it is final", root.display());
     };
     let obstacle = if args.undo { migration.undo_loses()? } else { migration.giving_up_loses() };
-    expect_no_loss(args, obstacle)?;
+    expect_no_loss(args, root, obstacle)?;
     if args.undo {
         migration.undo()?;
     } else {
@@ -195,10 +195,11 @@ fn go_back_or_on(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
 }
 
 /// Refuses what would lose something, unless that is wanted.
-fn expect_no_loss(args: &Args, obstacle: Option<Obstacle>) -> anyhow::Result<()> {
+fn expect_no_loss(args: &Args, root: &Path, obstacle: Option<Obstacle>) -> anyhow::Result<()> {
+    let root = root.display();
     match obstacle {
-        Some(Obstacle::GivenUp) => anyhow::bail!("{}: --give-up goes on with that", Obstacle::GivenUp),
-        Some(obstacle) if !args.force => anyhow::bail!("{obstacle}: --force does it all the same"),
+        Some(Obstacle::GivenUp) => anyhow::bail!("{root}: {}: --give-up goes on with that", Obstacle::GivenUp),
+        Some(obstacle) if !args.force => anyhow::bail!("{root}: {obstacle}: --force does it all the same"),
         _ => Ok(()),
     }
 }

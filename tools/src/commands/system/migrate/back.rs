@@ -57,7 +57,10 @@ pub(super) fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     if same_root {
         let locked = LockedRoot::open(root)?;
         if Migration::find(&locked, sync)?.is_some() {
-            bail!("its store of {OVERLAY2} is the one that was migrated: --undo goes back to it, --give-up removes it");
+            bail!(
+                "{}: its store of {OVERLAY2} is the one that was migrated: --undo goes back to it, --give-up removes it",
+                root.display()
+            );
         }
         // Before there is anything to undo.
         let record = ReturnRecord { made_store, images: plan.images.clone(), ..ReturnRecord::default() };
@@ -138,7 +141,7 @@ pub(super) fn go_back_or_on(
     mut returned: Return,
 ) -> anyhow::Result<ExitCode> {
     if !args.undo {
-        expect_no_loss(args, returned.giving_up_loses())?;
+        expect_no_loss(args, root, returned.giving_up_loses())?;
         returned.give_up_old(&locked)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -146,7 +149,7 @@ pub(super) fn go_back_or_on(
     let sync = !args.no_sync;
     let mut transaction = Transaction::begin(root, WriteOptions { driver: Some(OVERLAY2), sync })?;
     let images = transaction.root().images().list()?;
-    expect_no_loss(args, returned.undo_loses(transaction.root().dir(), &images)?)?;
+    expect_no_loss(args, root, returned.undo_loses(transaction.root().dir(), &images)?)?;
     returned.take_containers_back(&mut transaction)?;
     drop(transaction);
     returned.undo(&LockedRoot::open(root)?, &Deletion::default())?;

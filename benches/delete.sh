@@ -4,61 +4,33 @@
 # Usage: delete.sh [RUNS] [ARCHIVE]     Prints rows for BENCHMARKS.md: medians, and the median of the ratios of each turn.
 set -euo pipefail
 runs=${1:-7} archive=${2:-}
-here=$(cd "$(dirname "$0")/.." && pwd)
-bin=${LAYERFS_BIN:-$here/target/release}
-[ "$(id -u)" = 0 ] || { echo "delete.sh: run as root: it mounts" >&2; exit 2; }
-
-base=$(mktemp -d)
-daemon=
-stop() {
-    [ -z "$daemon" ] || { kill "$daemon" 2>/dev/null && wait "$daemon" || true; }
-    daemon=
-}
-finish() {
-    stop
-    # Stopped half way, what was running may still be in there: it goes with the last one that leaves.
-    umount -R --lazy "$base/work" 2>/dev/null || true
-    umount -R --lazy "$base/keep" 2>/dev/null || true
-    rm -rf --one-file-system "$base"
-}
-trap finish EXIT
-mkdir "$base/keep" "$base/work"
-mount -t tmpfs -o size=70%,nr_inodes=0 tmpfs "$base/keep"
+# shellcheck source=benches/lib.sh
+. "$(dirname "$0")/lib.sh"
+room 70
+work=$base/work keep=$t
+mkdir "$work"
 
 fresh() {
-    umount -R "$base/work" 2>/dev/null || true
+    umount -R "$work" 2>/dev/null || true
     if [ "$1" = tmpfs ]; then
-        mount -t tmpfs -o size=70%,nr_inodes=0 tmpfs "$base/work"
+        mount -t tmpfs -o size=70%,nr_inodes=0 tmpfs "$work"
     else
-        rm -f "$base/keep/disk"
-        truncate -s 2G "$base/keep/disk"
-        mkfs.ext4 -q -i 4096 -E lazy_itable_init=0,lazy_journal_init=0 "$base/keep/disk"
-        mount -o loop "$base/keep/disk" "$base/work"
+        rm -f "$keep/disk"
+        truncate -s 2G "$keep/disk"
+        mkfs.ext4 -q -i 4096 -E lazy_itable_init=0,lazy_journal_init=0 "$keep/disk"
+        mount -o loop "$keep/disk" "$work"
     fi
-}
-
-# seconds COMMAND...: the time of one run.
-seconds() {
-    local begin end
-    begin=$(date +%s%N)
-    "$@" >/dev/null
-    end=$(date +%s%N)
-    echo "$(((end - begin) / 1000)) 1000000" | awk '{ printf "%.4f\n", $1 / $2 }'
 }
 
 # report TITLE FILE: lines of times, one column a program, the first one to compare with.
 report() {
-    awk -v title="$1" '
-        function median(list, n,    i, j, t) {
-            for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (list[j] < list[i]) { t = list[i]; list[i] = list[j]; list[j] = t }
-            return list[int((n + 1) / 2)]
-        }
+    awk -v title="$1" "$median"'
         { columns = NF; for (c = 1; c <= NF; c++) { time[c, NR] = $c; ratio[c, NR] = $c / $1 } }
         END {
             printf "| %s |", title
             for (c = 1; c <= columns; c++) {
-                for (r = 1; r <= NR; r++) { t[r] = time[c, r]; q[r] = ratio[c, r] }
-                printf " %.3f s", median(t, NR)
+                for (r = 1; r <= NR; r++) { x[r] = time[c, r]; q[r] = ratio[c, r] }
+                printf " %.3f s", median(x, NR)
                 printf c == 1 ? " |" : " (%.2f) |", median(q, NR)
             }
             printf "\n"
@@ -66,19 +38,19 @@ report() {
 }
 
 tree() {
-    mkdir "$base/work/tree"
-    tar -C "$base/work/tree" -xf "$base/keep/tree.tar"
+    mkdir "$work/tree"
+    tar -C "$work/tree" -xf "$keep/tree.tar"
 }
 
-mkdir "$base/keep/tree"
+mkdir "$keep/tree"
 for outer in $(seq 50); do
     for inner in $(seq 100); do
-        mkdir -p "$base/keep/tree/d$outer/d$inner"
-        (cd "$base/keep/tree/d$outer/d$inner" && seq 40 | split -l 1 - "file-of-some-name-")
+        mkdir -p "$keep/tree/d$outer/d$inner"
+        (cd "$keep/tree/d$outer/d$inner" && seq 40 | split -l 1 - "file-of-some-name-")
     done
 done
-tar -C "$base/keep/tree" -cf "$base/keep/tree.tar" .
-rm -rf "$base/keep/tree"
+tar -C "$keep/tree" -cf "$keep/tree.tar" .
+rm -rf "$keep/tree"
 
 echo "| work | \`rm -rf\` | 1 thread | 2 threads |"
 echo "|---|---|---|---|"
@@ -89,10 +61,9 @@ for kind in tmpfs ext4; do
             fresh "$kind"
             tree
             # What is measured is deleting, not the writing that is still to come.
-            sync -f "$base/work"
-            # shellcheck disable=SC2086 # a program and its arguments
-            printf '%s ' "$(seconds $command "$base/work/tree")"
-            [ ! -e "$base/work/tree" ] || { echo "delete.sh: $command left something" >&2; exit 1; }
+            sync -f "$work"
+            seconds "$command $work/tree"
+            [ ! -e "$work/tree" ] || die "$command left something"
         done
         echo
     done >"$base/times"
@@ -100,45 +71,33 @@ for kind in tmpfs ext4; do
 done
 [ -n "$archive" ] || exit 0
 
-docker="docker -H unix://$base/docker.sock"
-start() {
-    dockerd --data-root "$1" --exec-root "$base/exec" -H "unix://$base/docker.sock" -p "$base/docker.pid" --bridge=none \
-        --iptables=false --ip6tables=false -s overlay2 >"$base/dockerd.log" 2>&1 &
-    daemon=$!
-    for _ in $(seq 300); do
-        $docker version >/dev/null 2>&1 && return
-        sleep 0.1
-    done
-    cat "$base/dockerd.log" >&2
-    exit 1
-}
-
 for kind in tmpfs ext4; do
-    umount -R "$base/work" 2>/dev/null || true
-    rm -f "$base/times" "$base/keep/disk"
-    [ "$kind" = tmpfs ] || truncate -s 6G "$base/keep/disk"
+    umount -R "$work" 2>/dev/null || true
+    rm -f "$base/times" "$keep/disk"
+    [ "$kind" = tmpfs ] || truncate -s 6G "$keep/disk"
     for _ in $(seq "$runs"); do
         for how in docker layerfs; do
-            umount -R "$base/work" 2>/dev/null || true
+            umount -R "$work" 2>/dev/null || true
             if [ "$kind" = tmpfs ]; then
-                mount -t tmpfs -o size=70%,nr_inodes=0 tmpfs "$base/work"
+                mount -t tmpfs -o size=70%,nr_inodes=0 tmpfs "$work"
             else
-                mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$base/keep/disk"
-                mount -o loop "$base/keep/disk" "$base/work"
+                mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$keep/disk"
+                mount -o loop "$keep/disk" "$work"
             fi
-            "$bin/layer-unpack" --quiet --root "$base/work/root" "$archive" >/dev/null
-            name=$("$bin/layerfs" --root "$base/work/root" image ls -q | head -n 1)
+            "$bin/layer-unpack" --quiet --root "$work/root" "$archive" >/dev/null
+            name=$("$bin/layerfs" --root "$work/root" image ls -q | head -n 1)
             if [ "$how" = docker ]; then
-                start "$base/work/root"
-                sync -f "$base/work"
-                printf '%s ' "$(seconds $docker rmi -f "$name")"
-                stop
+                start_dockerd docker "$work/root"
+                sync -f "$work"
+                seconds "$(docker_of docker) rmi -f $name"
+                stop docker
             else
-                sync -f "$base/work"
-                printf '%s\n' "$(seconds "$bin/layerfs" --root "$base/work/root" image rm -f "$name")"
+                sync -f "$work"
+                seconds "$bin/layerfs --root $work/root image rm -f $name"
+                echo
             fi
-            [ -z "$(find "$base/work/root/overlay2" -mindepth 1 -maxdepth 1 ! -name l)" ] ||
-                { echo "delete.sh: $how left a layer" >&2; exit 1; }
+            [ -z "$(find "$work/root/overlay2" -mindepth 1 -maxdepth 1 ! -name l)" ] ||
+                die "$how left a layer"
         done
     done >"$base/times"
     echo

@@ -3,19 +3,11 @@
 # Usage: du.sh [RUNS] [FILES]     Prints hyperfine's tables; then the memory of image-du with a million inodes.
 set -euo pipefail
 runs=${1:-10} files=${2:-200000}
-here=$(cd "$(dirname "$0")/.." && pwd)
-image_du=$here/target/release/image-du
-[ "$(id -u)" = 0 ] || { echo "du.sh: run as root: it mounts" >&2; exit 2; }
-
-base=$(mktemp -d)
-finish() {
-    umount "$base/ext4" 2>/dev/null || true
-    umount "$base/tmpfs" 2>/dev/null || true
-    rm -rf "$base"
-}
-trap finish EXIT
-mkdir "$base/tmpfs" "$base/ext4"
-mount -t tmpfs -o size=70%,nr_inodes=0 tmpfs "$base/tmpfs"
+# shellcheck source=benches/lib.sh
+. "$(dirname "$0")/lib.sh"
+image_du=$bin/image-du
+room 70
+mkdir "$base/ext4"
 
 # store DIR FILES: a data-root with twelve layers whose directories have twelve files on average.
 store() {
@@ -43,26 +35,26 @@ PYTHON
 
 compare() {
     [ "$(du -x -s -B1 "$1" | cut -f1)" = "$("$image_du" --root "$1" --json | sed 's/.*"total_allocated":\([0-9]*\).*/\1/')" ] ||
-        { echo "du.sh: the totals differ" >&2; exit 1; }
+        die "the totals differ"
     hyperfine -N --warmup 2 --runs "$runs" "du -x -s $1" "$image_du --root $1 --threads 1" "$image_du --root $1 --threads 2"
 }
 
 echo "tmpfs, $files files"
-store "$base/tmpfs/root" "$files"
-compare "$base/tmpfs/root"
+store "$t/root" "$files"
+compare "$t/root"
 
 echo "ext4, $files files"
-truncate -s $((files * 12 * 1024 + (1 << 28))) "$base/tmpfs/disk"
-mkfs.ext4 -q -i 4096 "$base/tmpfs/disk"
-mount -o loop "$base/tmpfs/disk" "$base/ext4"
+truncate -s $((files * 12 * 1024 + (1 << 28))) "$t/disk"
+mkfs.ext4 -q -i 4096 "$t/disk"
+mount -o loop "$t/disk" "$base/ext4"
 store "$base/ext4/root" "$files"
 compare "$base/ext4/root"
 umount "$base/ext4"
-rm -rf "$base/tmpfs/root" "$base/tmpfs/disk"
+rm -rf "$t/root" "$t/disk"
 
 echo "memory, a million inodes, a fifth of them with two links"
-store "$base/tmpfs/root" 1000000
-python3 - "$base/tmpfs/root" <<'PYTHON'
+store "$t/root" 1000000
+python3 - "$t/root" <<'PYTHON'
 import os, sys
 count = 0
 for top, _, names in list(os.walk(sys.argv[1])):
@@ -71,4 +63,4 @@ for top, _, names in list(os.walk(sys.argv[1])):
         if count % 5 == 0:
             os.link(f"{top}/{name}", f"{top}/{name}.link")
 PYTHON
-/usr/bin/time -f "%M kB, %e s" "$image_du" --root "$base/tmpfs/root" | tail -1
+/usr/bin/time -f "%M kB, %e s" "$image_du" --root "$t/root" | tail -1

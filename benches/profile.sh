@@ -4,22 +4,19 @@
 set -euo pipefail
 [ $# = 2 ] || { sed -n 2,3p "$0" >&2; exit 2; }
 tool=$1 archive=$(realpath "$2")
-here=$(cd "$(dirname "$0")/.." && pwd)
-[ "$(id -u)" = 0 ] || { echo "profile.sh: run as root: it mounts" >&2; exit 2; }
-command -v "${tool/callgrind/valgrind}" >/dev/null || { echo "profile.sh: ${tool/callgrind/valgrind} is not installed" >&2; exit 2; }
-unpack=${LAYER_UNPACK:-$here/target/release/layer-unpack}
+# shellcheck source=benches/lib.sh
+. "$(dirname "$0")/lib.sh"
+command -v "${tool/callgrind/valgrind}" >/dev/null || die "${tool/callgrind/valgrind} is not installed"
+unpack=${LAYER_UNPACK:-$bin/layer-unpack}
 out=$here/target/$tool.data
 
-base=$(mktemp -d)
-# The mount goes with the namespace, or here if there is none.
-trap 'umount "$base" 2>/dev/null || true; rmdir "$base"' EXIT
-mount -t tmpfs -o size=90%,nr_inodes=0 tmpfs "$base"
-cp "$archive" "$base/archive"
+room 90
+cp "$archive" "$t/archive"
 
 # A bare layer has no manifest.
 to=--layers
 case $(tar -tf "$archive" 2>/dev/null | grep -cxE '(\./)?(manifest|index)\.json' || true) in 0) ;; *) to=--root ;; esac
-run=("$unpack" "$base/archive" "$to" "$base/to" --threads 1 -q)
+run=("$unpack" "$t/archive" "$to" "$t/to" --threads 1 -q)
 
 case $tool in
 perf)

@@ -5,151 +5,112 @@
 # cargo build --release -p tools -p benches --bin layerfs --bin layer-unpack --bin corpus
 set -euo pipefail
 runs=${1:-7} scale=${2:-1}
-here=$(cd "$(dirname "$0")/.." && pwd)
-bin=${LAYERFS_BIN:-$here/target/release}
-[ "$(id -u)" = 0 ] || { echo "pull.sh: run as root: it mounts" >&2; exit 2; }
-
-base=$(mktemp -d)
-registry='' daemon='' uncut='' cut='' containerd=''
-stop() {
-    [ -z "$1" ] || { kill "$1" 2>/dev/null && wait "$1" || true; }
-}
-finish() {
-    stop "$daemon"
-    stop "$registry"
-    stop "$uncut"
-    stop "$cut"
-    stop "$containerd"
-    umount -R --lazy "$base" 2>/dev/null || true
-    rmdir "$base"
-}
-trap finish EXIT
-mount -t tmpfs -o size=85%,nr_inodes=0 tmpfs "$base"
-export DOCKER_CONFIG=$base/no-config TMPDIR=$base
+# shellcheck source=benches/lib.sh
+. "$(dirname "$0")/lib.sh"
+room 85
+export DOCKER_CONFIG=$base/no-config TMPDIR=$t
 
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 image=127.0.0.1:$port/bench/image:1
-docker=(docker -H "unix://$base/d.sock")
+docker="$(docker_of docker)"
 
 start_registry() {
     printf 'version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: "127.0.0.1:%s"}\n' "$1" "$port" >"$base/config.yml"
     docker-registry serve "$base/config.yml" >"$base/registry.log" 2>&1 &
-    registry=$!
+    processes[registry]=$!
     until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do sleep 0.05; done
 }
-start_daemon() {
-    dockerd --data-root "$1" --exec-root "$base/exec" -H "unix://$base/d.sock" -p "$base/d.pid" --bridge=none \
-        --iptables=false --ip6tables=false -s overlay2 >"$base/dockerd.log" 2>&1 &
-    daemon=$!
-    until "${docker[@]}" version >/dev/null 2>&1; do sleep 0.1; done
-}
-stop_daemon() {
-    stop "$daemon"
-    daemon=''
-    umount -R "$base/dockers/overlay2" 2>/dev/null || true
-}
-# timed FILE COMMAND...: adds the seconds and the most memory in kB of one run.
-timed() {
-    local to=$1
-    shift
-    /usr/bin/time -a -o "$base/$to" -f '%e %M' "$@" >/dev/null
-}
-ours() { "$bin/layerfs" --root "$base/ours" "$@"; }
-# The median of the first column, and the most of the second in MB.
-median() { sort -n "$1" | awk '{ v[NR] = $1; if ($2 > most) most = $2 } END { printf "%s %d", v[int((NR + 1) / 2)], most / 1024 }'; }
-row() { printf '| %s | %s |\n' "$1" "$(median "$base/$2" | sed 's/ / | /')"; }
+ours() { "$bin/layerfs" --root "$t/ours" "$@"; }
+row() { printf '| %s | %s |\n' "$1" "$(middle "$base/$2" | sed 's/ / | /')"; }
 
-"$bin/corpus" typical "$base/image.tar" --scale "$scale" 2>/dev/null
-ours image load -q --no-sync -i "$base/image.tar" >/dev/null
+"$bin/corpus" typical "$t/image.tar" --scale "$scale" 2>/dev/null
+ours image load -q --no-sync -i "$t/image.tar" >/dev/null
 loaded=$(ours image ls --format '{{.ID}}' | head -n 1)
 ours tag "$loaded" "$image"
 
 # Push: every time into an empty registry, from a store that remembers nothing.
-start_daemon "$base/dockers"
-"${docker[@]}" load -q -i "$base/image.tar" >/dev/null
-"${docker[@]}" tag "$loaded" "$image"
-rm "$base/image.tar"
+start_dockerd docker "$t/dockers"
+$docker load -q -i "$t/image.tar" >/dev/null
+$docker tag "$loaded" "$image"
+rm "$t/image.tar"
 for _ in $(seq "$runs"); do
     for who in fast default dockers; do
-        rm -rf "$base/registry" "$base/ours/image/overlay2/distribution"
-        start_registry "$base/registry"
+        rm -rf "$t/registry" "$t/ours/image/overlay2/distribution"
+        start_registry "$t/registry"
         case $who in
-        fast) timed push-fast "$bin/layerfs" --root "$base/ours" push -q --compress gzip=1 "$image" ;;
-        default) timed push "$bin/layerfs" --root "$base/ours" push -q "$image" ;;
+        fast) timed "$base/push-fast" "$bin/layerfs" --root "$t/ours" push -q --compress gzip=1 "$image" ;;
+        default) timed "$base/push" "$bin/layerfs" --root "$t/ours" push -q "$image" ;;
         dockers)
             # dockerd remembers as long as it runs, and what it remembers is not there.
-            timed push-dockers "${docker[@]}" push -q "$image"
+            timed "$base/push-dockers" $docker push -q "$image"
             ;;
         esac
-        du -sb "$base/registry" | awk -v who="$who" '{ print who, $1 }' >>"$base/sizes"
-        stop "$registry"
+        du -sb "$t/registry" | awk -v who="$who" '{ print who, $1 }' >>"$base/sizes"
+        stop registry
     done
 done
-start_registry "$base/registry"
-skopeo --insecure-policy copy -q --src-tls-verify=false "docker://$image" "oci:$base/layout:1"
-stop_daemon
-rm -rf "$base/dockers" "$base/ours"
+start_registry "$t/registry"
+skopeo --insecure-policy copy -q --src-tls-verify=false "docker://$image" "oci:$t/layout:1"
+stop docker
+rm -rf "$t/dockers" "$t/ours"
 
 # start_proxy NAME BYTES: one that cuts each connection after so many; the name of the image there is left in the file NAME.image.
 start_proxy() {
     python3 "$here/benches/cutting-proxy.py" "$port" "$2" >"$base/$1" &
+    processes[$1]=$!
     until [ -s "$base/$1" ]; do sleep 0.05; done
     echo "127.0.0.1:$(head -n 1 "$base/$1")/bench/image:1" >"$base/$1.image"
 }
 start_proxy uncut 0
-uncut=$!
 start_proxy cut 50000000
-cut=$!
 start_containerd() {
     printf 'version = 2\nroot = "%s"\nstate = "%s"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "%s"\n[ttrpc]\naddress = "%s"\n' \
-        "$base/containerd" "$base/containerd-state" "$base/c.sock" "$base/c.sock.ttrpc" >"$base/containerd.toml"
+        "$t/containerd" "$t/containerd-state" "$base/c.sock" "$base/c.sock.ttrpc" >"$base/containerd.toml"
     containerd -c "$base/containerd.toml" >"$base/containerd.log" 2>&1 &
-    containerd=$!
+    processes[containerd]=$!
     until ctr -a "$base/c.sock" version >/dev/null 2>&1; do sleep 0.1; done
 }
 has() { command -v "$1" >/dev/null; }
 
 # Pull: every time into an empty store.
-start_daemon "$base/dockers"
+start_dockerd docker "$t/dockers"
 for _ in $(seq "$runs"); do
-    rm -rf "$base/ours"
-    timed pull "$bin/layerfs" --root "$base/ours" pull -q --no-sync "$image"
-    timed present "$bin/layerfs" --root "$base/ours" pull -q "$image"
-    rm -rf "$base/ours"
-    timed unpack "$bin/layer-unpack" "$base/layout" --root "$base/ours" --no-sync -q
+    rm -rf "$t/ours"
+    timed "$base/pull" "$bin/layerfs" --root "$t/ours" pull -q --no-sync "$image"
+    timed "$base/present" "$bin/layerfs" --root "$t/ours" pull -q "$image"
+    rm -rf "$t/ours"
+    timed "$base/unpack" "$bin/layer-unpack" "$t/layout" --root "$t/ours" --no-sync -q
     for connection in uncut cut; do
-        rm -rf "$base/ours"
-        timed "pull-$connection" "$bin/layerfs" --root "$base/ours" pull -q --no-sync "$(cat "$base/$connection.image")"
+        rm -rf "$t/ours"
+        timed "$base/pull-$connection" "$bin/layerfs" --root "$t/ours" pull -q --no-sync "$(cat "$base/$connection.image")"
     done
-    rm -rf "$base/ours"
-    timed pull-dockers "${docker[@]}" pull -q "$image"
-    "${docker[@]}" rmi -f "$image" >/dev/null
+    rm -rf "$t/ours"
+    timed "$base/pull-dockers" $docker pull -q "$image"
+    $docker rmi -f "$image" >/dev/null
     if has ctr && has containerd; then
         start_containerd
-        timed pull-ctr ctr -a "$base/c.sock" image pull --plain-http "$image"
-        stop "$containerd"
-        containerd=''
-        rm -rf "$base/containerd" "$base/containerd-state"
+        timed "$base/pull-ctr" ctr -a "$base/c.sock" image pull --plain-http "$image"
+        stop containerd
+        rm -rf "$t/containerd" "$t/containerd-state"
     fi
     if has podman; then
-        podman=(env -u DOCKER_CONFIG podman --root "$base/podman" --runroot "$base/podman-run" --storage-driver overlay)
-        timed pull-podman "${podman[@]}" pull -q --tls-verify=false "$image"
+        podman=(env -u DOCKER_CONFIG podman --root "$t/podman" --runroot "$t/podman-run" --storage-driver overlay)
+        timed "$base/pull-podman" "${podman[@]}" pull -q --tls-verify=false "$image"
         "${podman[@]}" rmi -f "$image" >/dev/null
-        umount "$base/podman/overlay" 2>/dev/null || true
-        rm -rf "$base/podman" "$base/podman-run"
+        umount "$t/podman/overlay" 2>/dev/null || true
+        rm -rf "$t/podman" "$t/podman-run"
     fi
     if has umoci && has skopeo; then
-        timed pull-umoci sh -c "skopeo --insecure-policy copy -q --src-tls-verify=false docker://$image oci:$base/umoci-layout:1 &&
-            umoci unpack --image $base/umoci-layout:1 $base/umoci"
-        rm -rf "$base/umoci-layout" "$base/umoci"
+        timed "$base/pull-umoci" sh -c "skopeo --insecure-policy copy -q --src-tls-verify=false docker://$image oci:$t/umoci-layout:1 &&
+            umoci unpack --image $t/umoci-layout:1 $t/umoci"
+        rm -rf "$t/umoci-layout" "$t/umoci"
     fi
 done
 for connection in uncut cut; do
-    kill "${!connection}" && wait "${!connection}" || true
+    stop "$connection"
     tail -n 1 "$base/$connection" | awk -v what="$connection" -v runs="$runs" '{ printf "through the proxy, %s: %d bytes and %d cuts a pull\n", what, $1 / runs, $2 / runs }' >>"$base/counts"
 done
-uncut='' cut=''
-stop_daemon
+stop docker
 
 echo "| work | seconds | MB |"
 echo "|---|---|---|"

@@ -3,27 +3,19 @@
 # `layer-run ARCHIVE -- true` against `docker load` and `docker run`. All take turns; everything is on tmpfs.
 # Usage: run.sh [RUNS] [ARCHIVE]     Prints rows for BENCHMARKS.md. Needs root, docker.io, crun or runc, and python3.
 set -euo pipefail
-here=$(cd "$(dirname "$0")/.." && pwd)
-[ "$(id -u)" = 0 ] || { echo "run.sh: run as root: it mounts" >&2; exit 2; }
+# shellcheck source=benches/lib.sh
+. "$(dirname "$0")/lib.sh"
 # crun refuses control groups of both versions at once.
 if [ -z "${LAYERFS_BENCH_INSIDE:-}" ]; then
     LAYERFS_BENCH_INSIDE=1 exec unshare --mount "$0" "$@"
 fi
 umount /sys/fs/cgroup/unified 2>/dev/null || true
-base=$(mktemp -d)
-daemon=
-finish() {
-    [ -z "$daemon" ] || { kill "$daemon" 2>/dev/null && wait "$daemon" || true; }
-    umount -R --lazy "$base" 2>/dev/null || true
-    rm -rf --one-file-system "$base"
-}
-trap finish EXIT
-mount -t tmpfs -o size=80%,nr_inodes=0 tmpfs "$base"
-LAYERFS_BIN=${LAYERFS_BIN:-$here/target/release} python3 - "$here" "$base" "${1:-15}" "${2:-}" <<'PYTHON'
+room 80
+start_dockerd docker "$t/dockers"
+python3 - "$here" "$t" "${1:-15}" "${2:-}" "$bin" "$(docker_of docker)" <<'PYTHON'
 import json, os, shutil, statistics, subprocess, sys, time
 
-here, base, runs, archive = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
-bin = os.environ["LAYERFS_BIN"]
+here, base, runs, archive, bin, client = sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:]
 image = "layerfs-test/busybox:1"
 tool = lambda name: f"{bin}/{name}"
 sh = lambda *words: subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -90,41 +82,24 @@ for name in ("crun", "/usr/local/libexec/crun", "runc"):
         rows[f"`{peer} run`"] = [[program, "run", "-b", bundle, "layerfs-bench"]]
         rows[f"`layer-run --runtime {peer}`"] = [[tool("layer-run"), "--root", root, "--runtime", program, image, "--", "true"]]
         peers.append(f"`{peer} run`")
-dockers = f"{base}/dockers"
-daemon = None
-def start_docker():
-    global daemon
-    shutil.rmtree(dockers, ignore_errors=True)
-    os.mkdir(dockers)
-    open(f"{base}/daemon.json", "w").write("{}")
-    daemon = subprocess.Popen(["dockerd", "--data-root", dockers, "--exec-root", f"{base}/exec", "--pidfile", f"{base}/pid",
-        "--config-file", f"{base}/daemon.json", f"--host=unix://{base}/sock", "--bridge=none", "--iptables=false",
-        "--ip6tables=false", "--storage-driver=overlay2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while subprocess.run(docker("version"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
-        time.sleep(0.05)
-docker = lambda *words: ["/usr/bin/docker", "-H", f"unix://{base}/sock", *words]
-start_docker()
+docker = lambda *words: [*client.split(), *words]
 sh(*docker("load", "-q", "-i", tar))
 rows["`docker run --rm --network none`"] = [docker("run", "--rm", "--network", "none", image, "true")]
 peers.append("`docker run --rm --network none`")
 print("| work | median | least | CPU, ms | |\n|---|---|---|---|---|")
-try:
-    report(in_turn(rows, runs), [(peer, "`layer-run IMAGE -- true`") for peer in peers])
-    if archive:
-        manifest = json.loads(sh("tar", "-xOf", archive, "manifest.json"))
-        name = (manifest[0].get("RepoTags") or ["sha256:" + manifest[0]["Config"].split("/")[-1].split(".")[0]])[0]
-        own, theirs = "`layer-run ARCHIVE -- true`", "`docker load` and `docker run`"
-        command = os.environ.get("LAYERFS_BENCH_COMMAND", "/bin/true")
-        found = {own: [], theirs: []}
-        for turn in range(min(runs, 5) + 1):
-            one = spent([tool("layer-run"), archive, "--", command])
-            load, run = spent(docker("load", "-q", "-i", archive)), spent(docker("run", "--rm", "--network", "none", name, command))
-            sh(*docker("rmi", "-f", name))
-            if turn:
-                found[own].append(one)
-                found[theirs].append((load[0] + run[0], load[1] + run[1]))
-        report(found, [(theirs, own)])
-finally:
-    daemon.terminate()
-    daemon.wait()
+report(in_turn(rows, runs), [(peer, "`layer-run IMAGE -- true`") for peer in peers])
+if archive:
+    manifest = json.loads(sh("tar", "-xOf", archive, "manifest.json"))
+    name = (manifest[0].get("RepoTags") or ["sha256:" + manifest[0]["Config"].split("/")[-1].split(".")[0]])[0]
+    own, theirs = "`layer-run ARCHIVE -- true`", "`docker load` and `docker run`"
+    command = os.environ.get("LAYERFS_BENCH_COMMAND", "/bin/true")
+    found = {own: [], theirs: []}
+    for turn in range(min(runs, 5) + 1):
+        one = spent([tool("layer-run"), archive, "--", command])
+        load, run = spent(docker("load", "-q", "-i", archive)), spent(docker("run", "--rm", "--network", "none", name, command))
+        sh(*docker("rmi", "-f", name))
+        if turn:
+            found[own].append(one)
+            found[theirs].append((load[0] + run[0], load[1] + run[1]))
+    report(found, [(theirs, own)])
 PYTHON

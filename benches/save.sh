@@ -6,85 +6,13 @@ set -euo pipefail
 runs=${1:-7} scale=${2:-1}
 shift $(($# < 2 ? $# : 2))
 rows=${*:-save gzip export commit diff cat memory}
-here=$(cd "$(dirname "$0")/.." && pwd)
-bin=${LAYERFS_BIN:-$here/target/release}
-[ "$(id -u)" = 0 ] || { echo "save.sh: run as root: it mounts, and starts a daemon" >&2; exit 2; }
-
-base=$(mktemp -d)
-daemon=
-stop() {
-    [ -z "$daemon" ] || { kill "$daemon" 2>/dev/null && wait "$daemon" || true; }
-    daemon=
-}
-finish() {
-    stop
-    umount -R --lazy "$base/t" 2>/dev/null || true
-    rm -rf --one-file-system "$base"
-}
-trap finish EXIT
-mkdir "$base/t"
-mount -t tmpfs -o size=90%,nr_inodes=0 tmpfs "$base/t"
-t=$base/t root=$base/t/root
-docker="docker -H unix://$base/docker.sock"
+# shellcheck source=benches/lib.sh
+. "$(dirname "$0")/lib.sh"
+room 90
+root=$t/root
 layerfs="$bin/layerfs --root $root"
-start() {
-    # What the daemon writes besides goes to the tmpfs, too.
-    mkdir -p "$t/dockertmp"
-    DOCKER_TMPDIR=$t/dockertmp dockerd --data-root "$root" --exec-root "$base/exec" -H "unix://$base/docker.sock" -p "$base/docker.pid" \
-        --bridge=none --iptables=false --ip6tables=false -s overlay2 >"$base/dockerd.log" 2>&1 &
-    daemon=$!
-    for _ in $(seq 300); do
-        $docker version >/dev/null 2>&1 && return
-        sleep 0.1
-    done
-    cat "$base/dockerd.log" >&2
-    exit 1
-}
-
-# seconds COMMAND...: the time of one run of a shell's line.
-seconds() {
-    local begin end
-    begin=$(date +%s%N)
-    bash -o pipefail -c "$1" >/dev/null
-    end=$(date +%s%N)
-    echo "$(((end - begin) / 1000)) 1000000" | awk '{ printf "%.4f ", $1 / $2 }'
-}
-
-# report TITLE FILE NAME...: lines of times, one column a program, ours the first one; the others with how many times as long they take.
-report() {
-    local title=$1 file=$2
-    shift 2
-    awk -v title="$title" -v names="$(IFS=';' && echo "$*")" '
-        function median(list, n,    i, j, t) {
-            for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (list[j] < list[i]) { t = list[i]; list[i] = list[j]; list[j] = t }
-            return list[int((n + 1) / 2)]
-        }
-        { columns = NF; for (c = 1; c <= NF; c++) { time[c, NR] = $c; ratio[c, NR] = $c / $1 } }
-        END {
-            split(names, name, ";")
-            for (r = 1; r <= NR; r++) ours[r] = time[1, r]
-            for (c = 2; c <= columns; c++) {
-                for (r = 1; r <= NR; r++) { t[r] = time[c, r]; q[r] = ratio[c, r] }
-                printf "| %s | %s | %.3f s | %.3f s | %.2f times as fast, %.2f of its time |\n", title, name[c - 1], median(ours, NR), median(t, NR), median(q, NR), 1 / median(q, NR)
-            }
-        }' "$file"
-}
-
-# turns TITLE PREPARE NAMES... -- LINES...: each line in turn, ours first; before each one PREPARE.
-turns() {
-    local title=$1 prepare=$2 names=() line
-    shift 2
-    while [ "$1" != -- ]; do names+=("$1"); shift; done
-    shift
-    for _ in $(seq "$runs"); do
-        for line in "$@"; do
-            $prepare
-            seconds "$line"
-        done
-        echo
-    done >"$base/times"
-    report "$title" "$base/times" "${names[@]}"
-}
+docker=$(docker_of docker)
+start() { start_dockerd docker "$root"; }
 nothing() { rm -rf "$t/out" "$t/out1" "$t/out2"; }
 
 # wants ROW...: whether one of these rows is wanted.
@@ -107,28 +35,28 @@ if wants save gzip; then
     # The layers' own directories, as paths below the root.
     dirs=$(cd "$root/overlay2" && ls -d [0-9a-f]*/diff | tr '\n' ' ')
     if wants save; then
-        turns "save to a file" nothing "docker save" "tar cf of the layers' directories" -- \
+        turns "$runs" "save to a file" nothing "docker save;tar cf of the layers' directories" \
             "$layerfs save -q -o $t/out $image" "$docker save -o $t/out $image" "tar -C $root/overlay2 -cf $t/out $dirs"
     fi
     if wants gzip; then
-        turns "save with gzip layers" nothing "docker save piped to pigz" -- \
+        turns "$runs" "save with gzip layers" nothing "docker save piped to pigz" \
             "$layerfs save -q --compress gzip -o $t/out $image" "$docker save $image | pigz >$t/out"
         $layerfs save -q --compress gzip -o "$t/out1" "$image"
         $docker save "$image" | pigz >"$t/out2"
         echo "sizes: ours $(stat -c %s "$t/out1"), pigz $(stat -c %s "$t/out2")"
     fi
     nothing
-    stop
+    stop docker
 fi
 
 if wants export; then
     start
     container=$($docker create "$image" sh)
     $layerfs export "$container" | tar -C "$(mkdir "$t/merged" && echo "$t/merged")" -xf -
-    turns "export" nothing "docker export" "tar cf of the merged tree" -- \
+    turns "$runs" "export" nothing "docker export;tar cf of the merged tree" \
         "$layerfs export -o $t/out $container" "$docker export -o $t/out $container" "tar -C $t/merged -cf $t/out ."
     $docker rm "$container" >/dev/null
-    stop
+    stop docker
     rm -rf "$t/merged"
 fi
 
@@ -148,7 +76,7 @@ if wants commit; then
     start
     container=$($docker create "$image" sh)
     $docker cp "$t/app" "$container:/app"
-    stop
+    stop docker
     for _ in $(seq "$runs"); do
         seconds "$layerfs commit --no-sync $container ours:1"
         $layerfs image rm -f ours:1 >/dev/null
@@ -157,13 +85,13 @@ if wants commit; then
         start
         seconds "$docker commit $container theirs:1"
         $docker rmi theirs:1 >/dev/null
-        stop
+        stop docker
         echo
-    done >"$base/times"
-    report "commit of 20,000 new files, 300 MB" "$base/times" "layerfs commit, which waits for the disk" "docker commit"
+    done >"$base/turns"
+    table "commit of 20,000 new files, 300 MB" "layerfs commit, which waits for the disk;docker commit" <"$base/turns"
     start
     $docker rm "$container" >/dev/null
-    stop
+    stop docker
 fi
 
 if wants diff; then
@@ -179,9 +107,9 @@ if wants diff; then
     $docker cp "$t/app" "$container:/app"
     $docker commit "$container" app:2 >/dev/null
     $docker rm "$container" >/dev/null
-    stop
+    stop docker
     for n in 1 2; do $layerfs image export -o "$t/app$n.tar" app:$n; done
-    turns "diff of two images with a common base" nothing "tar x of both, diff -r" -- "$layerfs image diff app:1 app:2" \
+    turns "$runs" "diff of two images with a common base" nothing "tar x of both, diff -r" "$layerfs image diff app:1 app:2" \
         "mkdir $t/out1 $t/out2; tar -C $t/out1 -xf $t/app1.tar; tar -C $t/out2 -xf $t/app2.tar; diff -r --no-dereference $t/out1 $t/out2 || [ \$? -lt 3 ]"
     rm "$t"/app?.tar
     nothing
@@ -193,7 +121,7 @@ if wants cat; then
     # A large file of the largest layer, near its end.
     layer=$(tar -tvf "$t/plain.tar" | sort -k3n | tail -n 1 | awk '{ print $6 }')
     file=$(tar -xOf "$t/plain.tar" "$layer" | tar -tvf - | awk '$1 ~ /^-/ && $3 > 10000' | tail -n 100 | head -n 1 | awk '{ print $6 }')
-    turns "cat of a file from a plain archive" nothing "tar xO of the layer, tar xO of the file" -- \
+    turns "$runs" "cat of a file from a plain archive" nothing "tar xO of the layer, tar xO of the file" \
         "$layerfs image cat --archive $t/plain.tar $image $file" "tar -xOf $t/plain.tar $layer | tar -xOf - $file"
     cmp <($layerfs image cat --archive "$t/plain.tar" "$image" "$file") <(tar -xOf "$t/plain.tar" "$layer" | tar -xOf - "$file")
     rm "$t/plain.tar"

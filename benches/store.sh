@@ -7,27 +7,19 @@ shift || true
 sizes=("${@:-100 1000 5000}")
 # shellcheck disable=SC2206 # the default is a list in one word
 sizes=(${sizes[*]})
-here=$(cd "$(dirname "$0")/.." && pwd)
-bin=${LAYERFS_BIN:-$here/target/release}
-[ "$(id -u)" = 0 ] || { echo "store.sh: run as root: it mounts" >&2; exit 2; }
-
-base=$(mktemp -d)
-finish() {
-    umount "$base" 2>/dev/null || true
-    rmdir "$base"
-}
-trap finish EXIT
-mount -t tmpfs -o size=80%,nr_inodes=0 tmpfs "$base"
+# shellcheck source=benches/lib.sh
+. "$(dirname "$0")/lib.sh"
+room 80
 
 for size in "${sizes[@]}"; do
-    "$bin/examples/big-store" "$base/$size" "$size" 200
+    "$bin/examples/big-store" "$t/$size" "$size" 200
 done
 
 # measure COMMAND...: the median of RUNS, and the most memory.
 measure() {
-    for _ in $(seq "$runs"); do
-        /usr/bin/time -f '%e %M' "$@" 2>&1 >/dev/null | tail -n 1
-    done | sort -n | awk '{ time[NR] = $1; if ($2 > most) most = $2 } END { printf "%.2f s, %d MB", time[int((NR + 1) / 2)], most / 1024 }'
+    rm -f "$base/times"
+    for _ in $(seq "$runs"); do timed "$base/times" "$@" || true; done
+    middle "$base/times" | sed 's/ / s, /; s/$/ MB/'
 }
 
 printf '| command |'
@@ -39,7 +31,7 @@ row() {
     printf '| `%s` |' "$1"
     shift
     for size in "${sizes[@]}"; do
-        printf ' %s |' "$(measure "${@//ROOT/$base/$size}")"
+        printf ' %s |' "$(measure "${@//ROOT/$t/$size}")"
     done
     printf '\n'
 }

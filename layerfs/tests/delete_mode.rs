@@ -127,7 +127,8 @@ fn root_opaque_markers_cost_linear_time() {
         start.elapsed()
     };
     time(1000);
-    let (small, large) = (time(5000), time(20_000));
+    // The shorter time of two: what else the machine does counts less.
+    let [small, large] = [5000, 20_000].map(|count| time(count).min(time(count)));
     assert!(large < small * 12, "4 times the members took {large:?} instead of {small:?}");
 }
 

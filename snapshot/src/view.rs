@@ -65,17 +65,17 @@ impl<'t> Needs<'t> {
     /// All records, and of image configs the labels and the commands of their steps.
     pub const STEPS: Self = Self { configs: ConfigParts::Steps, ..Self::RECORDS };
 
-    /// Who needs what, and of image configs only the labels, which tell whether an image may go: for a plan of
-    /// [`gc`](crate::gc).
-    pub const REMOVAL: Self = Self { configs: ConfigParts::Labels, ..Self::LIVENESS };
+    /// Who needs what, and of image configs only the labels, which tell whether an image may go, and the last step, which tells what it
+    /// is: for a plan of [`gc`](crate::gc).
+    pub const REMOVAL: Self = Self { configs: ConfigParts::LastStep, ..Self::LIVENESS };
 
     /// Who needs what and what is wrong, and of image configs only the labels: for a [check](crate::check) and a
     /// [repair](crate::repair).
-    pub const CHECK: Self = Self { faults: true, ..Self::REMOVAL };
+    pub const CHECK: Self = Self { faults: true, configs: ConfigParts::Labels, ..Self::LIVENESS };
 
-    /// Who needs what and what is wrong, and of image configs the labels and the commands of their steps: to
+    /// Who needs what and what is wrong, and of image configs the labels, the commands of their steps and the last step: to
     /// [count](crate::usage) what a store takes up, or to read all of it.
-    pub const ACCOUNT: Self = Self { faults: true, configs: ConfigParts::Steps, ..Self::LIVENESS };
+    pub const ACCOUNT: Self = Self { faults: true, configs: ConfigParts::StepsAndLast, ..Self::LIVENESS };
 
     /// Everything.
     pub const ALL: Self = Self { faults: true, ..Self::LIVENESS };

@@ -139,6 +139,6 @@ fn a_map_in_front_of_the_body_is_read_once() {
     let started = std::time::Instant::now();
     let (found, error) = members(&tar);
     // Before the fix this took thirty times as long; `fuzz/targets/tests/linear.rs` counts instructions.
-    assert!(started.elapsed().as_secs() < 5, "{:?} for {} bytes", started.elapsed(), tar.len());
+    assert!(started.elapsed().as_secs() < 30, "{:?} for {} bytes", started.elapsed(), tar.len());
     assert_eq!((error, found.is_empty()), (None, false));
 }

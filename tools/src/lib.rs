@@ -16,6 +16,7 @@ pub mod html;
 mod input;
 mod manual;
 mod output;
+mod own_cache;
 mod progress;
 mod pruning;
 mod registries;

@@ -1,5 +1,5 @@
-//! What `image prune`, `container prune` and `volume prune` ask and say: docker's words (docker/cli v20.10.24
-//! `cli/command/{image,container,volume}/prune.go`).
+//! What `image prune`, `container prune`, `volume prune` and `builder prune` ask and say: docker's words (docker/cli v20.10.24
+//! `cli/command/{image,container,volume,builder}/prune.go`).
 
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
@@ -17,7 +17,12 @@ pub(crate) fn filters(texts: &[String]) -> anyhow::Result<Filters> {
 
 /// Asks before `what` is removed; the end of the input means no.
 pub(crate) fn is_sure(what: &str) -> anyhow::Result<bool> {
-    write!(std::io::stdout(), "WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ")?;
+    confirms(&format!("WARNING! This will remove {what}.\n"))
+}
+
+/// Asks whether to continue, after a warning; the end of the input means no.
+pub(crate) fn confirms(warning: &str) -> anyhow::Result<bool> {
+    write!(std::io::stdout(), "{warning}Are you sure you want to continue? [y/N] ")?;
     std::io::stdout().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;

@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::process::Output;
+
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use layerfs::ChainId;
@@ -330,4 +332,117 @@ fn docker_starts_where_a_broken_build_cache_was_moved_away() {
     assert!(old.iter().any(|name| !left.contains(name)), "nothing of the old cache goes: {left:?}");
     assert_eq!(damage(&root), Vec::<String>::new());
     goes_on();
+}
+
+/// A prune of ours and of docker's on caches of the same build.
+struct Prunes<'d> {
+    daemon: &'d Dockerd,
+    root: &'d Path,
+}
+
+impl Prunes<'_> {
+    /// What each says on both streams and how it ends, with ids and sizes apart. Where it is an error, only what follows the program's name.
+    fn both(&self, arguments: &[&str], answer: &str) -> [(String, Vec<String>); 2] {
+        let arguments = [&["builder", "prune"], arguments].concat();
+        let mut layerfs = std::process::Command::new(testkit::program("layerfs"));
+        layerfs.arg("--root").arg(self.root).args(&arguments);
+        [layerfs, self.daemon.client(&arguments)].map(|mut command| {
+            let mut child =
+                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+            let output = child.wait_with_output().unwrap();
+            let mut text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+            for prefix in ["Error response from daemon: ", "layerfs: "] {
+                text = text.replace(prefix, "");
+            }
+            let id = regex::Regex::new("(?m)^(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-z]{25})$").unwrap();
+            let ids = id.find_iter(&text).map(|found| found.as_str().to_owned()).collect();
+            let size = regex::Regex::new(r"space: [0-9.]+[kM]?B").unwrap();
+            (size.replace(&id.replace_all(&text, "ID"), "space: SIZE").into_owned(), ids)
+        })
+    }
+
+    fn agree(&self, arguments: &[&str], answer: &str) -> String {
+        let [(ours, _), (theirs, _)] = self.both(arguments, answer);
+        assert_eq!(ours, theirs, "{arguments:?}");
+        ours
+    }
+}
+
+#[test]
+fn prune_says_what_docker_says() {
+    let Some(_turn) = testkit::docker() else { return };
+    let dir = testkit::scratch();
+    let (root, theirs) = (testkit::empty_root(&dir, "ours"), testkit::empty_root(&dir, "theirs"));
+    let daemon = Dockerd::start(&theirs);
+    daemon.load(&testkit::golden(BUSYBOX));
+    testkit::import(&testkit::golden(BUSYBOX), &root);
+    let made = || {
+        build(&daemon, &dir, STAGES, &["-t", "built:1"]);
+        testkit::made_by_layerfs(
+            &root,
+            &["build", "--no-sync", "-q", "-t", "built:1", dir.path().join("context").to_str().unwrap()],
+        );
+    };
+    made();
+    let prunes = Prunes { daemon: &daemon, root: &root };
+    for (arguments, answer, said) in [
+        (&[][..], "n\n", "dangling build cache. Are you sure you want to continue? [y/N] Total reclaimed space: SIZE"),
+        (&["-a"], "no\n", "all build cache. Are you sure"),
+        (&[], "", "[y/N] Total"),
+        (&["-f", "--filter", "until=1h"], "", "Total reclaimed space: SIZE\n"),
+        (&["-f", "--filter", "unused-for=1h30m"], "", "Total reclaimed space: SIZE\n"),
+        (
+            &["-f", "--filter", "until=x"],
+            "",
+            "\"until\" filter expects a duration (e.g., '24h'): time: invalid duration",
+        ),
+        (&["-f", "--filter", "until=2020-01-01"], "", "time: unknown unit \"-\" in duration"),
+        (&["-f", "--filter", "until=12"], "", "time: missing unit in duration"),
+        (&["-f", "--filter", "foo=bar"], "", "failed to prune build cache: Invalid filter 'foo'"),
+        (&["-f", "--filter", "until=1h", "--filter", "until=2h"], "", "filters expect only one value"),
+        (&["-f", "--filter", "until=1h", "--filter", "unused-for=2h"], "", "conflicting filters"),
+        (&["-f", "--filter", "type=regular", "--filter", "description=none"], "", "Total reclaimed space: SIZE\n"),
+        (&["-f", "--filter", "id=nosuch"], "", "Total reclaimed space: SIZE\n"),
+        (&["-f", "--keep-storage", "10GB"], "", "Total reclaimed space: SIZE\n"),
+    ] {
+        let both = prunes.agree(arguments, answer);
+        assert!(both.contains(said), "{arguments:?}: {both}");
+    }
+    let [(ours, _), (theirs, _)] = prunes.both(&["--keep-storage", "x"], "");
+    for said in [ours, theirs] {
+        assert!(said.contains("invalid argument \"x\" for \"--keep-storage\" flag: invalid size: 'x'"), "{said}");
+    }
+    // The cache of commands alone.
+    let said = prunes.agree(&["--filter", "type=exec.cachemount"], "y\n");
+    assert!(said.ends_with("[y/N] Deleted build cache objects:\nID\n\nTotal reclaimed space: SIZE\n"), "{said}");
+    // What no image stands on: two steps here; there, directories of the context besides.
+    let kinds = |usage: &Value| -> BTreeMap<String, String> {
+        let records = usage["BuildCache"].as_array().unwrap().iter();
+        records.map(|one| [&one["ID"], &one["Type"]].map(|text| text.as_str().unwrap().to_owned()).into()).collect()
+    };
+    let before = kinds(&disk_usage(&daemon));
+    let [(ours, our_ids), (theirs, their_ids)] = prunes.both(&["-f"], "");
+    let steps: Vec<&String> = their_ids.iter().filter(|id| before[*id] == "regular").collect();
+    assert_eq!((our_ids.len(), steps.len()), (2, 2), "{ours}{theirs}");
+    for (said, ids) in [(ours, our_ids.len()), (theirs, their_ids.len())] {
+        let expected = format!("Deleted build cache objects:\n{}\nTotal reclaimed space: SIZE\n", "ID\n".repeat(ids));
+        assert_eq!(said, expected);
+    }
+    // What was made again is taken from the oldest on, until there is no more than may stay.
+    made();
+    let usage = || {
+        let text =
+            testkit::made_by_layerfs(&root, &["system", "df", "--format", "{{.Type}}|{{.TotalCount}}|{{.Size}}"]);
+        text.lines().last().unwrap().to_owned()
+    };
+    // 8 bytes of `one`, the hole, 4 bytes of `two` and 7 bytes of the cache of commands.
+    let all = usage();
+    assert!(all.starts_with("Build Cache|6|1MB"), "{all}");
+    testkit::made_by_layerfs(&root, &["builder", "prune", "-f", "--keep-storage", "2MB"]);
+    assert_eq!(usage(), all);
+    testkit::made_by_layerfs(&root, &["builder", "prune", "-f", "--keep-storage", "1000"]);
+    assert_eq!(usage(), "Build Cache|3|0B");
+    daemon.stop();
+    assert_eq!(damage(&root), Vec::<String>::new());
 }

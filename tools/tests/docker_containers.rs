@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
-use testkit::run::{Input, Ran, layerfs, run};
+use testkit::run::{Input, Ran, layerfs, run, until};
 
 const IMAGE: &str = "layerfs-test/busybox:1";
 
@@ -249,13 +249,7 @@ fn live(say: &dyn Fn(&[&str]) -> Ran, create: &[&str], name: &str, end: End) -> 
     }
     // Before the program has taken its place, runc itself hears the signal.
     let is_up = || end == End::ByItself || say(&["logs", name]).stdout.trim() == "up";
-    assert!(
-        (0..500).any(|_| is_up() || {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            false
-        }),
-        "{name}"
-    );
+    assert!(until(is_up), "{name}");
     match end {
         End::ByItself => {}
         End::Stopped => drop(say(&["stop", "-t", "0", name]).ok()),
@@ -436,11 +430,7 @@ fn what_a_killed_daemon_left_running_is_left_alone() {
     assert_eq!(running.trim(), format!("true {pid}"));
     // The machine has stopped since.
     daemon.stop();
-    let begun = std::time::Instant::now();
-    while is_alive() && begun.elapsed() < std::time::Duration::from_secs(20) {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    assert!(!is_alive());
+    assert!(until(|| !is_alive()));
     assert_eq!(states(), "ended exited\nruns interrupted\n", "{id}");
     ours(&root, &["rename", "runs", "ran"]).ok();
     let settled = ours(&root, &["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Pid}}", "ran"]);
@@ -467,8 +457,7 @@ fn a_killed_monitor_leaves_nothing_for_long() {
     let parent = parent.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().to_owned();
     assert!(std::fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap().contains(&id));
     assert!(Command::new("kill").args(["-9", &parent]).status().unwrap().success());
-    let gone = |_: &u32| std::fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap_or_default().is_empty();
-    assert!((0..1000).inspect(|_| std::thread::sleep(std::time::Duration::from_millis(5))).any(|turn| gone(&turn)));
+    assert!(until(|| std::fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap_or_default().is_empty()));
     ours(&root, &["create", "--name", "two", IMAGE]).ok();
     // One that has ended and that nobody has waited for yet has no command line.
     let left = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();

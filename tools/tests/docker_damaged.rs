@@ -13,7 +13,7 @@ use damagesupport::table::{SITUATIONS, Situation, WithDockerd};
 use testkit::dockerd;
 
 /// How long dockerd may take, or is given until it must have failed.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 
 const LAYERFS: &str = env!("CARGO_BIN_EXE_layerfs");
 const IMAGE_DU: &str = env!("CARGO_BIN_EXE_image-du");

@@ -7,12 +7,13 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use testkit::archive::{self, ArchiveImage};
 use testkit::dockerd::Dockerd;
 use testkit::live;
+use testkit::run::until;
 
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 
@@ -34,11 +35,7 @@ impl Halfway {
         let mut input = import.stdin.take().unwrap();
         let (first, rest) = archive.split_at(archive.len() / 2);
         input.write_all(first).unwrap();
-        let start = Instant::now();
-        while overlays(root) == before {
-            assert!(start.elapsed() < Duration::from_secs(20), "layers are stored as they arrive");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        assert!(until(|| overlays(root) != before), "layers are stored as they arrive");
         Self { import, input, rest: rest.to_vec() }
     }
 
@@ -70,14 +67,10 @@ impl Halfway {
 
     /// The pipe stays open: the end of the archive is not what ends it.
     fn ends(&mut self, signal: Signal) {
-        let start = Instant::now();
-        while self.import.try_wait().unwrap().is_none() {
-            if start.elapsed() > Duration::from_secs(10) {
-                self.import.kill().unwrap();
-                self.import.wait().unwrap();
-                panic!("{signal:?} does not end it");
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        if !until(|| self.import.try_wait().unwrap().is_some()) {
+            self.import.kill().unwrap();
+            self.import.wait().unwrap();
+            panic!("{signal:?} does not end it");
         }
     }
 }

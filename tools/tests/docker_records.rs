@@ -401,7 +401,7 @@ fn judge_start(start: &Start) -> Option<String> {
     let refuses = said.contains("dockerd would not start") || said.contains("dockerd crashes at its start");
     // It answers for a moment before it crashes, so it has to be there a little later as well.
     let attempt = || {
-        Dockerd::try_start(&root, Duration::from_secs(20)).and_then(|daemon| {
+        Dockerd::try_start(&root, Duration::from_secs(60)).and_then(|daemon| {
             std::thread::sleep(Duration::from_millis(200));
             if daemon.docker(&["version"]).status.success() { Ok(()) } else { Err(daemon.log()) }
         })

@@ -4,10 +4,10 @@
 
 use std::path::PathBuf;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use testkit::dockerd::Dockerd;
-use testkit::run::{Input, Ran, layerfs, run, start};
+use testkit::run::{Input, Ran, layerfs, run, start, until};
 
 const IMAGE: &str = "layerfs-test/busybox:1";
 
@@ -66,10 +66,7 @@ impl Site {
 
     /// Waits until nothing is left.
     fn is_clear(&self, after: &str) {
-        let begun = Instant::now();
-        while !self.traces().is_empty() && begun.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until(|| self.traces().is_empty());
         assert_eq!(self.traces(), Vec::<String>::new(), "{after}");
     }
 }
@@ -137,10 +134,7 @@ fn kills_at_random_moments_leave_a_store_that_works() {
         command.wait().unwrap();
         let what = format!("round {round}, {part:?}, {runtime}");
         // One whose command alone was killed runs to its end.
-        let begun = Instant::now();
-        while !site.processes().is_empty() && begun.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until(|| site.processes().is_empty());
         let made = site.layerfs(&["create", "--name", &format!("next{round}"), IMAGE]);
         assert_eq!(made.code, Some(0), "{what}: {}", made.stderr);
         site.is_clear(&what);

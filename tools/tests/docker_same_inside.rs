@@ -10,7 +10,7 @@ use std::process::Command;
 
 use insidesupport::{DENIED, FLAGS, IMAGE, PROBE, lines, ours, root};
 use testkit::dockerd::Dockerd;
-use testkit::run::{Input, Ran, run};
+use testkit::run::{Input, Ran, run, until};
 
 const RUNTIMES: [&str; 2] = ["builtin", "runc"];
 
@@ -203,11 +203,7 @@ fn verbs(root: &Path, runtime: &str) -> Vec<String> {
         if words[..1] == ["run"] && words.contains(&"-d") {
             id = ran.stdout.trim().to_owned();
             // Before its trap is set, a shell of number 1 hears no signal.
-            let begun = (0..1000).any(|_| {
-                std::thread::sleep(std::time::Duration::from_millis(10));
-                ours(root, &["logs", "one"]).stdout == "begun\n"
-            });
-            assert!(begun, "{}", ran.stderr);
+            assert!(until(|| ours(root, &["logs", "one"]).stdout == "begun\n"), "{}", ran.stderr);
         }
         // runc's own words stand before those that are docker's.
         let own = ["runc create failed: ", "unable to start container process: ", "exec failed: "];

@@ -12,6 +12,7 @@ use testkit::dockerd::Dockerd;
 use testkit::engines::{self, CONTAINERD};
 use testkit::layerfs_on;
 use testkit::platforms::{self, Part};
+use testkit::run::until;
 
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 const STORE: &str = "containerd/daemon";
@@ -157,10 +158,7 @@ fn engines_containerd_deletes_what_no_label_leads_to() {
     }
     daemon.stop();
     let daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
-    let begun = Instant::now();
-    while going.iter().any(|path| path.exists()) && begun.elapsed() < Duration::from_secs(20) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until(|| !going.iter().any(|path| path.exists()));
     daemon.stop();
     report.extend(going.iter().filter(|path| path.exists()).map(|path| format!("stays: {}", path.display())));
     report.extend(staying.iter().filter(|path| !path.exists()).map(|path| format!("goes: {}", path.display())));

@@ -13,6 +13,7 @@ use testkit::dockerd::Dockerd;
 use testkit::engines::{self, CONTAINERD, Engine};
 use testkit::fault_registry::{FaultRegistry, Served};
 use testkit::image::pack;
+use testkit::run::until;
 use testkit::{layerfs_on, store, synthetic};
 
 const DAEMON: &str = "containerd/daemon";
@@ -71,13 +72,8 @@ fn snapshots(root: &Path) -> Vec<String> {
 
 /// Waits until containerd has deleted what nobody needs.
 fn assert_nothing_left(root: &Path) {
-    for _ in 0..100 {
-        if blobs(root).is_empty() && snapshots(root).is_empty() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("left: {:?} {:?}", blobs(root), snapshots(root));
+    let is_empty = until(|| blobs(root).is_empty() && snapshots(root).is_empty());
+    assert!(is_empty, "left: {:?} {:?}", blobs(root), snapshots(root));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use testkit::dockerd::Dockerd;
 use testkit::engines::{self, CONTAINERD, Engine};
 use testkit::platforms::{self, Part};
 use testkit::registry::{Registry, layerfs_anonymous};
+use testkit::run::until;
 use testkit::{Random, TreeState, layerfs_on, store};
 
 const OVERLAY2: &[&str] = &["--storage-driver=overlay2"];
@@ -146,12 +147,7 @@ fn engines_migrated_images_and_containers_go_on_in_containerd() {
 
     let daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
     daemon.remove_everything();
-    for _ in 0..100 {
-        if left(&root).is_empty() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until(|| left(&root).is_empty());
     testkit::assert_none("left after all was removed", &left(&root));
     daemon.stop();
 }

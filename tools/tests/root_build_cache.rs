@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use testkit::registry::{Registry, layerfs_anonymous};
 
@@ -73,7 +74,7 @@ fn a_fresh_store_takes_its_steps_from_a_cache_elsewhere() {
         .args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{}", name("max"))])
         .output()
         .unwrap();
-    let index: serde_json::Value = serde_json::from_str(&testkit::succeeded("skopeo", raw)).unwrap();
+    let index: Value = serde_json::from_str(&testkit::succeeded("skopeo", raw)).unwrap();
     let records = index["manifests"].as_array().unwrap();
     assert_eq!(records.len(), 4, "{index}");
     let mut number = 0;
@@ -132,4 +133,88 @@ fn the_records_of_builds_are_rows_of_the_build_cache() {
     testkit::made_by_layerfs(&root, &["image", "rm", "built:1"]);
     testkit::made_by_layerfs(&root, &["builder", "prune", "-f"]);
     assert_eq!(rows(), before);
+}
+
+/// The number of bytes in a column of a report's line.
+fn bytes(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| value.as_str().unwrap().parse().unwrap())
+}
+
+#[test]
+fn what_builds_have_left_is_counted_once() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let context = dir.path().join("context");
+    std::fs::create_dir(&context).unwrap();
+    std::fs::write(context.join("one"), vec![b'1'; 300_000]).unwrap();
+    let mount = "RUN --mount=type=cache,id=kept,target=/kept cp /one /kept/one && cp /one /kept/two\n";
+    std::fs::write(context.join("Dockerfile"), format!("{STAGES}COPY one /one\n{mount}")).unwrap();
+    let root = root(&dir, "root");
+    done(&root, &context, &["-t", "built:1"]);
+    let image_du = |arguments: &[&str]| {
+        let output = Command::new(testkit::program("image-du")).arg("--root").arg(&root).args(arguments).output();
+        testkit::succeeded("image-du", output.unwrap())
+    };
+    let report: Value = serde_json::from_str(&image_du(&["--json"])).unwrap();
+    let du = Command::new("du").args(["-x", "-s", "-B1"]).arg(&root).output().unwrap();
+    let du: u64 = testkit::succeeded("du", du).split('\t').next().unwrap().parse().unwrap();
+    assert_eq!((bytes(&report["total_allocated"]), bytes(&report["unaccounted"])), (du, 0));
+    let list = |name: &str| report[name].as_array().unwrap().clone();
+    // Each step has a row with its own layer; what the image has of it is shared.
+    let steps = list("steps");
+    assert_eq!((steps.len(), list("images").len(), list("cache_mounts").len()), (6, 2, 1), "{report}");
+    for step in &steps {
+        let (shared, unique) = (bytes(&step["shared"]), bytes(&step["unique"]));
+        assert_eq!(bytes(&step["allocated"]), shared + unique, "{step}");
+        let layers = list("layers");
+        let layer = layers.iter().find(|layer| layer["id"] == step["layer"]).unwrap();
+        assert_eq!(bytes(&step["allocated"]), bytes(&step["records"]) + bytes(&layer["allocated"]), "{step}");
+        assert!(layer["build_cache"] == true && bytes(&layer["images"]) <= 1, "{layer}");
+    }
+    let of = |text: &str| steps.iter().filter(|step| step["created_by"].as_str().unwrap().contains(text)).count();
+    assert_eq!((of("COPY one /one"), of("cat /one"), of("cp /one /kept/one")), (2, 1, 1), "{report}");
+    assert!(bytes(&list("cache_mounts")[0]["apparent"]) >= 600_000, "{report}");
+    let sum = |name: &str, key: &str| list(name).iter().map(|one| bytes(&one[key])).sum::<u64>();
+    let parts = [
+        ("images", "records"),
+        ("steps", "records"),
+        ("layers", "allocated"),
+        ("volumes", "allocated"),
+        ("cache_mounts", "allocated"),
+        ("unowned", "allocated"),
+    ];
+    assert_eq!(parts.map(|(name, key)| sum(name, key)).iter().sum::<u64>(), du, "{report}");
+    // The rows are those of `system df`.
+    let df = testkit::made_by_layerfs(&root, &["system", "df"]);
+    let text = image_du(&[]);
+    assert!(text.starts_with(&df), "{df}\n{text}");
+    assert!(df.lines().any(|line| line.split_whitespace().take(4).eq(["Build", "Cache", "7", "0"])), "{df}");
+    let (_, table) = text.split_once("Build cache of layerfs build\n").unwrap();
+    let table: Vec<&str> = table.lines().skip(1).take_while(|line| !line.is_empty()).collect();
+    assert_eq!((table.len(), table.iter().filter(|line| line.contains("cache mount")).count()), (7, 1), "{text}");
+    assert!(table.iter().any(|line| line.ends_with("kept")), "{text}");
+    // The lines of the CSV add up, too.
+    let csv = image_du(&["--csv"]);
+    let lines = |kind: &str| csv.lines().filter(|line| line.starts_with(&format!("{kind},"))).count();
+    assert_eq!((lines("step"), lines("cache_mount"), lines("image"), lines("layer")), (6, 1, 2, list("layers").len()));
+    let page = dir.path().join("page.html");
+    image_du(&["--html", page.to_str().unwrap()]);
+    let page = std::fs::read_to_string(page).unwrap();
+    let start = page.find("{\"kinds\":").unwrap();
+    let (data, _) = page[start..].split_once("</script>").unwrap();
+    let nodes = serde_json::from_str::<Value>(data).unwrap()["nodes"].as_array().unwrap().clone();
+    let below =
+        |parent: i64| nodes.iter().filter(move |node| node[0] == parent).map(|node| bytes(&node[2])).sum::<u64>();
+    assert_eq!(below(0), du);
+    let cache = nodes.iter().position(|node| node[5] == "build cache of layerfs build").unwrap();
+    assert_eq!(below(cache as i64), bytes(&nodes[cache][2]));
+    assert_eq!(nodes.iter().filter(|node| node[0] == cache as i64).count(), 7);
+    // Nothing is wrong with it, and what no image stands on may go.
+    testkit::succeeded("system check", testkit::layerfs_on(&root, &["system", "check", "--deep"]));
+    let gc = Command::new(testkit::program("image-gc")).arg("--root").arg(&root).output().unwrap();
+    let gc = testkit::succeeded("image-gc", gc);
+    assert!(gc.contains("build cache of RUN cat /one >/out") && gc.contains("build cache of COPY one /one"), "{gc}");
+    assert!(!gc.contains("/kept") && !gc.contains("built:1"), "{gc}");
 }

@@ -14,7 +14,7 @@ use testkit::registry::{anonymous, with_mounted};
 use testkit::run::{self, Input};
 
 /// Less than the 5 seconds after which a lookup is tried again, and the 30 after which an attempt to connect is given up.
-const SOON: Duration = Duration::from_secs(4);
+const SOON: Duration = Duration::from_secs(20);
 
 /// Less than the 30 seconds after which a silent server is given up.
 const BEFORE_LIMITS: Duration = Duration::from_secs(25);

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use testkit::run::{Input, Ran, run};
+use testkit::run::{Input, Ran, run, until};
 use testkit::{golden, is_root, program, scratch};
 
 fn layer_run(arguments: &[&str]) -> Command {
@@ -223,23 +223,16 @@ fn a_kill_takes_the_command_with_it() {
         let words = [archive.to_str().unwrap(), "--pids-limit", "20", "--", "sh", "-c", &given];
         let mut child =
             layer_run(&words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut begun = Instant::now();
         if round < 4 {
             std::thread::sleep(Duration::from_millis(80 * round));
         } else {
             // Until the command is there.
             let is_there = || marked(&mark).iter().any(|pid| name_of(pid) == "sleep");
-            while !is_there() && begun.elapsed() < Duration::from_secs(20) {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            assert!(is_there(), "round {round}");
+            assert!(until(is_there), "round {round}");
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        begun = Instant::now();
-        while !(marked(&mark).is_empty() && traces().is_empty()) && begun.elapsed() < Duration::from_secs(20) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until(|| marked(&mark).is_empty() && traces().is_empty());
         assert_eq!(marked(&mark), Vec::<String>::new(), "round {round}");
         assert_eq!(traces(), Vec::<String>::new(), "round {round}");
     }
@@ -372,10 +365,7 @@ fn without_root_fuse_overlayfs_does_what_the_kernel_does_not() {
     // What overlayfs makes in a user name space is in the upper directory of the overlay below.
     assert_eq!(std::fs::read_to_string(user.at("upper/kept/diff/new")).unwrap(), "new\n");
     let gone = || {
-        let begun = Instant::now();
-        while !user.processes().is_empty() && begun.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until(|| user.processes().is_empty());
         assert_eq!(user.processes(), Vec::<String>::new());
     };
     gone();

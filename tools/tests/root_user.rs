@@ -4,12 +4,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::cases::TreeEntry;
 use testkit::image::DockerArchive;
-use testkit::run::{self, Input, Ran, layer_unpack, run};
+use testkit::run::{self, Input, Ran, layer_unpack, run, until};
 use testkit::store::{StoreFiles, names};
 use testkit::user::User;
 use testkit::{TreeState, synthetic, tarfile};
@@ -293,18 +293,16 @@ fn root_user_with_too_few_ids() {
 
 /// The child in the user namespace, once it is there.
 fn child_of(parent: &Child) -> Option<Pid> {
-    let (pid, started) = (parent.id(), Instant::now());
-    while started.elapsed() < Duration::from_secs(5) {
+    let pid = parent.id();
+    let mut found = None;
+    until(|| {
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        for child in children.split_whitespace() {
-            let map = std::fs::read_to_string(format!("/proc/{child}/gid_map")).unwrap_or_default();
-            if map.lines().count() == 2 {
-                return Pid::from_raw(child.parse().unwrap());
-            }
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    None
+        let maps = |child: &&str| std::fs::read_to_string(format!("/proc/{child}/gid_map")).unwrap_or_default();
+        let child = children.split_whitespace().find(|child| maps(child).lines().count() == 2);
+        found = child.and_then(|child| Pid::from_raw(child.parse().unwrap()));
+        found.is_some()
+    });
+    found
 }
 
 /// A request to stop reaches the process that works, however it comes: to the parent, to both as from a terminal or a
@@ -332,18 +330,13 @@ fn root_user_stops_what_was_started() {
         let command = user.tool("layer-unpack", &[from, "--rootless", "--root", to.to_str().unwrap()]);
         let parent = run::start(command, Input::Nothing);
         let Some(child) = child_of(&parent) else { panic!("{title}: no child: {:?}", run::finish(parent, started)) };
-        while !to.exists() && started.elapsed() < Duration::from_secs(5) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        until(|| to.exists());
         for (to_child, signal) in &signals {
             let _ = kill_process(if *to_child { child } else { Pid::from_child(&parent) }, *signal);
         }
         let ran = run::finish(parent, started);
         let killed = signals.iter().any(|(_, signal)| *signal == Signal::KILL);
-        let gone = || user.processes().is_empty();
-        while !gone() && started.elapsed() < Duration::from_secs(10) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until(|| user.processes().is_empty());
         let mut found = user.processes();
         if ran.code != if killed { None } else { Some(130) } || !ran.stderr.contains("nothing was changed") {
             found.push(format!("{ran:?}"));

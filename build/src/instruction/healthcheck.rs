@@ -32,7 +32,7 @@ pub(super) fn healthcheck(line: &Line, dialect: Dialect) -> Result<(HealthConfig
     let time = |at: usize| match values.get(at).map_or("", String::as_str) {
         "" => Ok(0),
         text => match docker_format::until::duration(text) {
-            None => Err(bad_duration(text)),
+            None => Err(docker_format::until::duration_error(text)),
             // BuildKit of newer engines takes it for what is not set.
             Some(0) if dialect == Dialect::Modern => Ok(0),
             Some(..1_000_000) => Err(format!("Interval {:?} cannot be less than 1ms", names[at])),
@@ -61,16 +61,4 @@ pub(super) fn healthcheck(line: &Line, dialect: Dialect) -> Result<(HealthConfig
         retries,
     };
     Ok((health, time(4)?))
-}
-
-/// Go's words for a text that is no duration.
-fn bad_duration(text: &str) -> String {
-    let quoted = docker_format::quoted(text);
-    let number = text.trim_start_matches(['+', '-']);
-    let is_number = !number.is_empty() && number.chars().all(|char| char.is_ascii_digit() || char == '.');
-    if is_number {
-        format!("time: missing unit in duration {quoted}")
-    } else {
-        format!("time: invalid duration {quoted}")
-    }
 }

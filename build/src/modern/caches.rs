@@ -6,14 +6,14 @@ use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use layerfs::Digest;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use snapshot::ids::VolumeName;
 use snapshot::schema::containerfile::{ServiceMount, VolumeOptions};
-use snapshot::schema::volume;
+use snapshot::schema::volume::{self, Volume};
 
 use super::mount::{Kind, Mount, Sharing};
 use super::{Builder, lock};
@@ -27,10 +27,36 @@ const PREFIX: &str = "layerfs-build-cache-";
 /// How often it is looked whether a cache is free.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Whether a volume is a cache of `RUN --mount=type=cache`.
+/// Of the name of a volume that is such a cache: the digits by which it is told from others.
 #[must_use]
-pub fn is_cache_volume(name: &str) -> bool {
-    name.starts_with(PREFIX)
+pub fn digits_of_cache(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX)
+}
+
+/// Of a volume that is such a cache: its digits, and the id that Dockerfiles give it.
+#[must_use]
+pub fn cache_of_volume(volume: &Volume) -> Option<(&str, &str)> {
+    let digits = digits_of_cache(&volume.name)?;
+    Some((digits, volume.labels.get(LABEL).map(String::as_str).unwrap_or_default()))
+}
+
+/// The directory of a volume, whose lock says whether a command has the cache, and whose time when one took it.
+fn lock_of(root: &Path, name: &VolumeName) -> PathBuf {
+    let content = volume::content_path(root, name);
+    content.parent().unwrap_or(&content).to_owned()
+}
+
+/// Whether a command of a build has a cache.
+#[must_use]
+pub fn is_cache_in_use(root: &Path, name: &VolumeName) -> bool {
+    let Ok(file) = File::open(lock_of(root, name)) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+}
+
+/// When a command of a build last took a cache.
+#[must_use]
+pub fn cache_last_used(root: &Path, name: &VolumeName) -> Option<SystemTime> {
+    std::fs::metadata(lock_of(root, name)).ok()?.modified().ok()
 }
 
 impl Builder<'_, '_> {
@@ -82,7 +108,11 @@ impl Builder<'_, '_> {
             let volume = content.parent().unwrap_or(&content);
             let file = File::open(volume).map_err(BuildError::io("opening a cache"))?;
             match flock(&file, operation) {
-                Ok(()) => return Ok((chosen, file)),
+                Ok(()) => {
+                    let told = file.set_modified(SystemTime::now());
+                    told.map_err(BuildError::io("noting that a cache is used"))?;
+                    return Ok((chosen, file));
+                }
                 Err(Errno::WOULDBLOCK) if mount.sharing == Sharing::Private => number += 1,
                 Err(Errno::WOULDBLOCK) => std::thread::sleep(TICK),
                 Err(errno) => return Err(BuildError::io("locking a cache")(errno.into())),

@@ -55,7 +55,7 @@ use crate::store::BuildStore;
 use crate::{BuildError, platform};
 
 pub use self::cache::is_record;
-pub use self::caches::is_cache_volume;
+pub use self::caches::{cache_last_used, cache_of_volume, digits_of_cache, is_cache_in_use};
 #[cfg(test)]
 pub(crate) use self::fingerprint::fingerprint;
 pub use self::run::Secret;

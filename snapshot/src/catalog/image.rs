@@ -18,6 +18,8 @@ pub(crate) enum ConfigParts {
     All,
     /// The commands of the steps that made layers, and the labels.
     Steps,
+    /// The same, and command and labels of the step that made the image (`container_config`).
+    StepsAndLast,
     /// The labels.
     Labels,
     /// The labels, and command and labels of the step that made the image (`container_config`).
@@ -140,7 +142,7 @@ pub(super) fn of_config(id: ImageId, mut parsed: ImageConfig, parts: ConfigParts
             let steps = parsed.fields.history.0.iter().zip(0_u32..);
             LayerSteps::InHistory(steps.filter(|(step, _)| !step.empty_layer).map(|(_, at)| at).collect())
         }
-        ConfigParts::Steps => {
+        ConfigParts::Steps | ConfigParts::StepsAndLast => {
             let steps = std::mem::take(&mut parsed.fields.history).0.into_iter();
             let commands = steps.filter(|step| !step.empty_layer).map(|step| step.created_by.into_boxed_str());
             LayerSteps::Commands(commands.collect())
@@ -148,7 +150,7 @@ pub(super) fn of_config(id: ImageId, mut parsed: ImageConfig, parts: ConfigParts
     };
     match parts {
         ConfigParts::All => {}
-        ConfigParts::LastStep => parsed.fields.keep_labels_and_step(),
+        ConfigParts::LastStep | ConfigParts::StepsAndLast => parsed.fields.keep_labels_and_step(),
         ConfigParts::Steps | ConfigParts::Labels => parsed.fields.keep_labels(),
     }
     Image {

@@ -6,6 +6,7 @@
 //! place.rs    path -> part
 //! account.rs  the sums of all parts, and what a removal would free
 //! staying.rs  the layers of an image that stay when it is removed, and who needs them
+//! steps.rs    the build cache that a builder keeps as images and volumes
 //! report.rs   the report: images, layers, containers, the rest, and the sum
 //! files/      the files of layers: the largest, the hidden, the identical
 //! df.rs       the four rows of `docker system df`
@@ -29,6 +30,7 @@ pub mod pool;
 pub mod report;
 pub mod sizes;
 mod staying;
+pub mod steps;
 pub mod walk;
 
 pub use account::{Account, Freed};

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::account::{Account, parts_of, parts_of_container};
 use super::parts::Part;
+use super::steps::{KeptCache, StepUsage, steps};
 use super::walk::Usage;
 use crate::catalog::{ContainerDamage, ImageDamage, RecordDamage};
 use crate::ids::{CacheId, ContainerId, ImageId, VolumeName};
@@ -58,13 +59,13 @@ pub struct LayerUsage {
     /// Directory, link and record.
     #[serde(flatten)]
     pub sizes: Sizes,
-    /// Images that have it.
+    /// Images that have it, without the records of steps.
     pub images: usize,
     /// Their names.
     pub names: Vec<String>,
     /// The step that made it.
     pub created_by: String,
-    /// Whether the build cache has it too.
+    /// Whether the build cache has it, too; of layers that no image has, only whether the record of a step does.
     pub build_cache: bool,
     /// Why dockerd would not load it.
     pub damage: Option<String>,
@@ -169,12 +170,16 @@ pub struct RestLine {
 pub struct DiskReport {
     /// Images, damaged ones last.
     pub images: Vec<ImageUsage>,
+    /// Steps of builds that the store keeps as images without names.
+    pub steps: Vec<StepUsage>,
     /// All layers with a record.
     pub layers: Vec<LayerUsage>,
     /// Containers.
     pub containers: Vec<ContainerUsage>,
     /// Local volumes.
     pub volumes: Vec<VolumeUsage>,
+    /// Volumes that are caches of the commands of builds.
+    pub cache_mounts: Vec<VolumeUsage>,
     /// The rest.
     pub lines: Vec<RestLine>,
     /// The sum of everything, which is what `du -x` says.
@@ -184,24 +189,27 @@ pub struct DiskReport {
 }
 
 impl DiskReport {
-    /// Makes the report.
+    /// Makes the report. The images and volumes of `cache` are listed apart.
     #[must_use]
-    pub fn new(account: &Account<'_>) -> Self {
+    pub fn new(account: &Account<'_>, cache: &KeptCache) -> Self {
         let holders = account.view.holders();
-        let images = images(account, &holders);
-        let layers = layers(account);
+        let images = images(account, &holders, cache);
+        let steps = steps(account, &holders, cache);
+        let layers = layers(account, cache);
         let containers = containers(account, &holders);
-        let volumes = volumes(account);
+        let (cache_mounts, volumes): (Vec<_>, Vec<_>) =
+            volumes(account).into_iter().partition(|volume| cache.volumes.contains(&volume.name));
         let lines = lines(account);
         let total = account.total();
         // Count bytes once that the report lists twice: an image's layers with the layers, a container's logs with the lines.
         let listed: u64 = images.iter().map(|image| image.records).sum::<u64>()
+            + steps.iter().map(|step| step.records).sum::<u64>()
             + layers.iter().map(|layer| layer.sizes.usage.allocated).sum::<u64>()
             + containers.iter().map(|container| container.sizes.usage.allocated - container.logs).sum::<u64>()
-            + volumes.iter().map(|volume| volume.sizes.usage.allocated).sum::<u64>()
+            + volumes.iter().chain(&cache_mounts).map(|volume| volume.sizes.usage.allocated).sum::<u64>()
             + lines.iter().map(|line| line.usage.allocated).sum::<u64>();
         let unaccounted = total.allocated.abs_diff(listed);
-        Self { images, layers, containers, volumes, lines, total, unaccounted }
+        Self { images, steps, layers, containers, volumes, cache_mounts, lines, total, unaccounted }
     }
 }
 
@@ -210,9 +218,10 @@ fn of_kind<T>(account: &Account<'_>, select: impl Fn(&Part) -> Option<T>) -> Vec
     account.parts().filter_map(|(part, _)| select(part)).collect()
 }
 
-fn images(account: &Account<'_>, holders: &Holders<'_>) -> Vec<ImageUsage> {
+fn images(account: &Account<'_>, holders: &Holders<'_>, cache: &KeptCache) -> Vec<ImageUsage> {
     let catalog = &account.view.catalog;
-    let ids = of_kind(account, |part| if let Part::Image(id) = part { Some(*id) } else { None });
+    let mut ids = of_kind(account, |part| if let Part::Image(id) = part { Some(*id) } else { None });
+    ids.retain(|id| !cache.images.contains(id));
     let mut images: Vec<ImageUsage> = ids
         .into_iter()
         .map(|id| {
@@ -253,20 +262,21 @@ fn images(account: &Account<'_>, holders: &Holders<'_>) -> Vec<ImageUsage> {
     images
 }
 
-fn layers(account: &Account<'_>) -> Vec<LayerUsage> {
+fn layers(account: &Account<'_>, cache: &KeptCache) -> Vec<LayerUsage> {
     let catalog = &account.view.catalog;
     let ids = of_kind(account, |part| if let Part::Layer(id) = part { Some(*id) } else { None });
     let mut layers: Vec<LayerUsage> = ids
         .into_iter()
         .map(|id| {
-            let users = catalog.uses(id);
+            let all = catalog.uses(id);
             let part = Part::Layer(id);
             let usage = account.usage(&part);
-            let build_cache = account.view.held_by_build_cache(id) && users.len() > 0;
-            let unique = if users.len() > 1 { 0 } else { account.freed_with([&part]) };
-            let step = users.clone().find_map(|user| user.command()).map(str::to_owned);
+            let unique = if all.len() > 1 { 0 } else { account.freed_with([&part]) };
+            let step = all.clone().find_map(|user| user.command()).map(str::to_owned);
             let record = catalog.layers.get(&id);
-            let count = users.len();
+            let users = all.clone().filter(|user| !cache.images.contains(&user.image.id));
+            let count = users.clone().count();
+            let build_cache = all.len() > count || account.view.held_by_build_cache(id) && count > 0;
             LayerUsage {
                 id,
                 cache_id: record.and_then(|record| Some(record.as_ref().ok()?.cache_id.clone())),

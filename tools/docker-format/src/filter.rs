@@ -48,6 +48,8 @@ pub enum Command {
     VolumePrune,
     /// `docker system prune`
     SystemPrune,
+    /// `docker builder prune`
+    BuilderPrune,
     /// `docker search`
     Search,
 }
@@ -79,6 +81,9 @@ impl Command {
             Self::ContainerPrune | Self::SystemPrune => &["label", "label!", "until"],
             Self::VolumeList => &["dangling", "name", "driver", "label"],
             Self::VolumePrune => &["label", "label!"],
+            Self::BuilderPrune => {
+                &["id", "parent", "type", "description", "inuse", "shared", "private", "until", "unused-for"]
+            }
             Self::Search => &["is-automated", "is-official", "stars"],
         }
     }

@@ -124,6 +124,27 @@ pub fn duration(text: &str) -> Option<i64> {
     i64::try_from(if negative { -total } else { total }).ok()
 }
 
+/// Go's words for a text that is no [`duration`].
+#[must_use]
+pub fn duration_error(text: &str) -> String {
+    let quoted = crate::quoted(text);
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    while !rest.is_empty() {
+        let is_number = |char: char| char.is_ascii_digit() || char == '.';
+        let number = rest.trim_start_matches(is_number);
+        if number.len() == rest.len() {
+            break;
+        }
+        let unit = &number[..number.find(is_number).unwrap_or(number.len())];
+        match unit {
+            "ns" | "us" | "µs" | "μs" | "ms" | "s" | "m" | "h" => rest = &number[unit.len()..],
+            "" => return format!("time: missing unit in duration {quoted}"),
+            _ => return format!("time: unknown unit {} in duration {quoted}", crate::quoted(unit)),
+        }
+    }
+    format!("time: invalid duration {quoted}")
+}
+
 /// A duration as Go writes it: `1h30m0s`, `1.5ms`, `0s`.
 #[must_use]
 pub fn go_duration(nanos: i64) -> String {

@@ -17,17 +17,19 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use snapshot::catalog::Resolved;
-use snapshot::ids::ImageId;
+use snapshot::ids::{ImageId, VolumeName};
 use snapshot::liveness::removal_plan::{Certainty, RemovalRequest};
 use snapshot::root::DataRoot;
 use snapshot::usage::files::Collector;
 use snapshot::usage::report::{DiskReport, ImageUsage, LayerUsage};
-use snapshot::usage::{Account, Freed, StayingLayer, df, find_staying_layers};
+use snapshot::usage::steps::KeptCache;
+use snapshot::usage::{Account, Freed, Part, StayingLayer, df, find_staying_layers};
 use snapshot::view::{Needs, View};
 
 use crate::exit::UsageError;
 use crate::generate::Generate;
 use crate::manual::Manual;
+use crate::own_cache::{self, OwnCache};
 use crate::storage_options::StorageFlags;
 use crate::{damage, output};
 use files::FileReport;
@@ -42,7 +44,8 @@ const MOST_THREADS: usize = 16;
 /// Say where the bytes of a Docker data-root are
 ///
 /// First what `docker system df` says; then each image, layer, container and volume, with what it takes up and what would be
-/// freed if exactly that went; then what nobody owns: logs, leftovers, records. All of it adds up to what `du -x` says.
+/// freed if exactly that went; the build cache of `layerfs build`; then what nobody
+/// owns: logs, leftovers, records. All of it adds up to what `du -x` says.
 ///
 /// No daemon is asked, a running one is no hindrance, and nothing is written.
 #[derive(Debug, Parser)]
@@ -162,6 +165,8 @@ struct Shown<'a> {
     account: &'a Account<'a>,
     report: DiskReport,
     rows: [(&'static str, df::UsageRow); 4],
+    /// Which images and volumes are the cache of builds made here.
+    kept: KeptCache,
     question: Question,
     freed: Option<(Freed, Vec<StayingLayer>)>,
     files: Option<FileReport>,
@@ -209,10 +214,16 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     // If the user asks about files, what would be freed is told only if --freed-by asks for it.
     let going = if files.is_some() && cli.freed_by.is_empty() { Vec::new() } else { going };
     let freed = freed_by(&account, going);
-    let mut report = DiskReport::new(&account);
+    let content = |name: &VolumeName| {
+        let bytes = account.usage(&Part::VolumeData(name.clone())).apparent;
+        (bytes, own_cache::last_used(view.root(), name))
+    };
+    let own = OwnCache::read(view.catalog(), content);
+    let mut report = DiskReport::new(&account, &own.kept);
     let [images, containers, volumes] = account.rows();
     // If the build cache cannot be read, show zeros: the reason is printed with the doubts about owners.
-    let cache = account.cache_row().unwrap_or_default();
+    let cache = own.added_to(account.cache_row().unwrap_or_default());
+    let (images, volumes) = (own.taken_out(images), own.taken_out_of_volumes(volumes));
     let rows = [("Images", images), ("Containers", containers), ("Local Volumes", volumes), (BUILD_CACHE, cache)];
     if let Some(path) = &cli.html {
         map::write(path, &account, &report, &rows, files.as_ref())?;
@@ -220,7 +231,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let asked: Vec<ImageUsage> = report.images.iter().filter(|image| asked.contains(&image.id)).cloned().collect();
     let layers = if asked.is_empty() { Vec::new() } else { report.layers.clone() };
     order::sort(&mut report, cli.sort, cli.top);
-    let shown = Shown { account: &account, report, rows, question, freed, files, layers, asked, top };
+    let shown = Shown { account: &account, report, rows, kept: own.kept, question, freed, files, layers, asked, top };
     match () {
         () if cli.json => json::print(&shown)?,
         () if cli.csv => csv::print(&shown)?,

@@ -7,12 +7,14 @@ mod restore;
 mod stored;
 mod text;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use snapshot::StoreError;
 use snapshot::gc::GcPlan;
+use snapshot::ids::ImageId;
 use snapshot::root::{DataRoot, Guard};
 use snapshot::view::{Needs, View};
 
@@ -20,7 +22,7 @@ use crate::flags::writable;
 use crate::generate::Generate;
 use crate::manual::Manual;
 use crate::storage_options::StorageFlags;
-use crate::{output, rootless};
+use crate::{output, own_cache, rootless};
 use policy::PolicyFlags;
 
 const NAME: &str = "image-gc";
@@ -138,6 +140,8 @@ struct Shown<'a> {
     root: PathBuf,
     driver: String,
     plan: &'a GcPlan,
+    /// The steps of builds made here that images are records of.
+    steps: BTreeMap<ImageId, String>,
     now: jiff::Timestamp,
     /// Whether the plan was carried out, and not just made.
     applied: bool,
@@ -164,6 +168,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         return stored::run(cli, &view, &policy);
     }
     let mut plan = GcPlan::make(&view, &policy)?;
+    let steps = own_cache::steps(view.catalog());
     let root = view.root().dir().path().to_path_buf();
     let name = view.root().driver_name().to_owned();
     let (mut refusal, mut kept, mut quarantine) = (None, false, None);
@@ -177,6 +182,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         root,
         driver: name,
         plan: &plan,
+        steps,
         now: policy.now,
         applied: cli.apply,
         quarantine,

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes that is not stuck.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// How a process ended.
 #[derive(Debug)]
@@ -70,6 +70,20 @@ pub fn run(command: Command, input: Input<'_>) -> Ran {
         }
         finish(child, started)
     })
+}
+
+/// Waits until something is so, as long as a busy machine may need. Returns whether it is so.
+pub fn until(mut is_so: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    loop {
+        if is_so() {
+            return true;
+        }
+        if begun.elapsed() > PATIENCE {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Waits for a process and collects what it wrote.

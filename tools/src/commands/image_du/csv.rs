@@ -42,6 +42,12 @@ pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
     for volume in &report.volumes {
         line("volume", "", &volume.name, &volume.sizes, None)?;
     }
+    for step in &report.steps {
+        line("step", &step.id.to_string(), &step.created_by, &step.sizes, None)?;
+    }
+    for mount in &report.cache_mounts {
+        line("cache_mount", "", &mount.name, &mount.sizes, None)?;
+    }
     for rest in &report.lines {
         let raw = if let RestKind::Other(path) = &rest.kind { json::raw(path) } else { None };
         usage(["unowned", "", &rest.kind.title()], &rest.usage, None, ["", &raw.unwrap_or_default()])?;

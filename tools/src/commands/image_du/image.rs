@@ -56,7 +56,10 @@ pub(super) fn print(shown: &Shown<'_>, id: ImageId, room: Option<usize>, out: &m
     for layer in image.layers.iter().filter_map(|layer| by_id.get(layer)) {
         let usage = &layer.sizes.usage;
         let freed = if going.layers.contains(&layer.id) { usage.allocated } else { 0 };
-        let users = catalog.uses(layer.id).map(|used| used.image.id).filter(|user| *user != id);
+        let users = catalog
+            .uses(layer.id)
+            .map(|used| used.image.id)
+            .filter(|user| *user != id && !shown.kept.images.contains(user));
         let mut others = names(catalog, users);
         others.truncate(OTHERS);
         if layer.images > OTHERS + 1 {

@@ -11,6 +11,9 @@
 //! layers      [{id, cache_id, SIZES, images, names, created_by, build_cache, damage, damage_code}]
 //! containers  [{id, name, image, SIZES, writable, logs, damage, damage_code}]
 //! volumes     [{name, SIZES, containers}]
+//! steps       [{id, layer, created_by, SIZES, records, kept}]: the build cache of `layerfs build`, which the store keeps as images without
+//!             names; layer is listed again as a layer, and SIZES are those of the step, without what is below it
+//! cache_mounts   as volumes: those that `RUN --mount=type=cache` keeps
 //! unowned     [{kind, name, name_raw?, count, allocated, apparent, files, directories, inodes}]
 //! freed_by    {allocated, images, layers, kept: [{id, reason}], stays: [{layer, allocated, images, containers, mounts,
 //!             build_cache}]}, or null; of the images that were named: stays are layers of theirs, and who needs them
@@ -110,6 +113,8 @@ fn value(shown: &Shown<'_>) -> anyhow::Result<Value> {
         "layers": report.layers,
         "containers": report.containers,
         "volumes": report.volumes,
+        "steps": report.steps,
+        "cache_mounts": report.cache_mounts,
         "unowned": unowned,
         "freed_by": freed,
         "files": shown.files.as_ref().map(|report| files(report, shown.top)),

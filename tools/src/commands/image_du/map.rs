@@ -9,6 +9,7 @@ use layerfs::ChainId;
 use snapshot::usage::df::UsageRow;
 use snapshot::usage::files::TreeNode;
 use snapshot::usage::report::{ContainerUsage, DiskReport, LayerUsage, RestKind as Rest, Sizes, VolumeUsage};
+use snapshot::usage::steps::StepUsage;
 use snapshot::usage::walk::Usage;
 use snapshot::usage::{Account, Part};
 
@@ -101,9 +102,14 @@ impl Tree<'_> {
         let smallest = (all / FILE_NODES).max(4096);
         let mut shared: Vec<PageNode> = Vec::new();
         let mut alone: Vec<PageNode> = Vec::new();
+        let mut cached: HashMap<ChainId, PageNode> = HashMap::new();
         for layer in report.layers.iter().filter(|layer| layer.images != 1) {
-            let place = if layer.images > 1 { &mut shared } else { &mut alone };
-            place.push(self.layer(layer, smallest));
+            let node = self.layer(layer, smallest);
+            match layer.images {
+                0 if layer.build_cache => drop(cached.insert(layer.id, node)),
+                0 => alone.push(node),
+                _ => shared.push(node),
+            }
         }
         let by_id: HashMap<ChainId, &LayerUsage> = report.layers.iter().map(|layer| (layer.id, layer)).collect();
         let images = report.images.iter().map(|image| {
@@ -130,7 +136,8 @@ impl Tree<'_> {
         let groups = [
             group("images", PageNodeKind::Images, images),
             group("containers", PageNodeKind::Container, self.containers()),
-            group("local volumes", PageNodeKind::Volume, self.volumes()),
+            group("local volumes", PageNodeKind::Volume, self.volumes(&report.volumes)),
+            group("build cache of layerfs build", PageNodeKind::BuildCache, self.build_cache(cached)),
         ];
         let mut children: Vec<PageNode> = groups.into_iter().flatten().collect();
         children.extend(report.lines.iter().map(|line| {
@@ -163,7 +170,27 @@ impl Tree<'_> {
         self.report.containers.iter().map(one).collect()
     }
 
-    fn volumes(&self) -> Vec<PageNode> {
+    /// Steps, each with its layer if no image has that, and caches of commands. Of two steps with one layer, the first has it.
+    fn build_cache(&self, mut cached: HashMap<ChainId, PageNode>) -> Vec<PageNode> {
+        let one = |step: &StepUsage| {
+            let records = self.account.usage(&Part::Image(step.id));
+            let mut layer = step.layer.and_then(|layer| cached.remove(&layer));
+            let mut usage = records;
+            usage.allocated += layer.as_ref().map_or(0, |layer| layer.allocated);
+            usage.apparent += layer.as_ref().map_or(0, |layer| layer.apparent);
+            usage.files += layer.as_ref().map_or(0, |layer| layer.files);
+            let name = steps::readable(&step.created_by);
+            let children = layer.as_mut().map(|layer| std::mem::take(&mut layer.children)).unwrap_or_default();
+            removable(node(name, PageNodeKind::BuildCache, &usage, Some(step.id.to_string()), children), &step.sizes)
+        };
+        let mut nodes: Vec<PageNode> = self.report.steps.iter().map(one).collect();
+        // What no step has is in the middle of one that was put together of several.
+        nodes.extend(cached.into_values());
+        nodes.extend(self.volumes(&self.report.cache_mounts));
+        nodes
+    }
+
+    fn volumes(&self, volumes: &[VolumeUsage]) -> Vec<PageNode> {
         let one = |volume: &VolumeUsage| {
             let note = (volume.containers == 0).then(|| "in no container".to_owned());
             removable(
@@ -171,7 +198,7 @@ impl Tree<'_> {
                 &volume.sizes,
             )
         };
-        self.report.volumes.iter().map(one).collect()
+        volumes.iter().map(one).collect()
     }
 
     /// A layer, named after the step that made it, with its files if they were read.

@@ -44,12 +44,17 @@ pub(super) fn sort(report: &mut DiskReport, by: Sort, top: Option<usize>) {
     report.images.sort_by_cached_key(|image| {
         (image.damage.is_some(), by.key(&image.sizes, &first(&image.names), &image.id.to_string()))
     });
+    report.steps.sort_by_cached_key(|step| by.key(&step.sizes, &step.created_by, &step.id.to_string()));
     report.layers.sort_by_cached_key(|layer| by.key(&layer.sizes, &first(&layer.names), &layer.id.to_string()));
     report.containers.sort_by_cached_key(|container| by.key(&container.sizes, &container.name, &container.id));
-    report.volumes.sort_by_cached_key(|volume| by.key(&volume.sizes, &volume.name, ""));
+    for volumes in [&mut report.volumes, &mut report.cache_mounts] {
+        volumes.sort_by_cached_key(|volume| by.key(&volume.sizes, &volume.name, ""));
+    }
     let top = top.unwrap_or(usize::MAX);
     report.images.truncate(top);
     report.layers.truncate(top);
     report.containers.truncate(top);
     report.volumes.truncate(top);
+    report.steps.truncate(top);
+    report.cache_mounts.truncate(top);
 }

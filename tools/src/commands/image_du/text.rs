@@ -26,6 +26,7 @@ pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
             layers(shown, room, &mut out);
             containers(shown, room, &mut out);
             volumes(shown, room, &mut out);
+            build_cache(shown, room, &mut out);
             rest(shown, room, &mut out);
             out.push('\n');
             total(shown, &mut out);
@@ -131,6 +132,7 @@ fn layers(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
     let mut table = Table::new([id, ALLOCATED, APPARENT, SHARED, UNIQUE, FILES, INODES, names, made]);
     for layer in &shown.report.layers {
         let names = match layer.images {
+            0 if layer.build_cache => "build cache".to_owned(),
             0 => "in no image".to_owned(),
             _ if layer.names.is_empty() => "<none>".to_owned(),
             _ => first_of(&layer.names),
@@ -168,6 +170,26 @@ fn volumes(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
         table.push([volume.name.to_string(), a, b, c, d, e, f, note.to_owned()]);
     }
     titled("Local Volumes", &table, room, out);
+}
+
+/// What builds made here have left for others: steps with the layers that they have made, and caches of commands.
+fn build_cache(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
+    let (id, kind, what) = (("CACHE ID", Fit::Whole), ("TYPE", Fit::Whole), ("DESCRIPTION", Fit::End));
+    let mut table = Table::new([id, kind, ALLOCATED, APPARENT, SHARED, UNIQUE, FILES, INODES, what]);
+    for step in &shown.report.steps {
+        let [a, b, c, d, e, f] = numbers(&step.sizes);
+        let made = columns::end(&steps::readable(&step.created_by), COMMAND);
+        table.push([step.id.0.short(), "step".into(), a, b, c, d, e, f, made]);
+    }
+    let volumes = shown.account.view.catalog().volumes();
+    for mount in &shown.report.cache_mounts {
+        let volume = volumes.iter().find(|volume| volume.name == mount.name);
+        let (digits, id) = volume.and_then(build::cache_of_volume).unwrap_or_default();
+        let [a, b, c, d, e, f] = numbers(&mount.sizes);
+        let digits = digits.chars().take(12).collect();
+        table.push([digits, "cache mount".into(), a, b, c, d, e, f, id.to_owned()]);
+    }
+    titled("Build cache of layerfs build", &table, room, out);
 }
 
 /// What nobody owns.

@@ -12,9 +12,13 @@ use snapshot::liveness::StillAlive;
 
 use super::{Shown, json};
 use crate::output::{self, counted, escape};
+use crate::{columns, steps};
 
 /// How many entries of a kind are named; if there are more, they are only counted.
 const NAMED: usize = 20;
+
+/// Characters of a build's step that are shown.
+const STEP: usize = 40;
 
 pub(super) fn print(shown: &Shown<'_>) -> anyhow::Result<()> {
     let mut out = String::new();
@@ -83,6 +87,9 @@ fn row(item: &GcItem, with: &HashMap<ImageId, (u64, u64)>, shown: &Shown<'_>) ->
             // Docker begins a cell with some of them.
             ago.get_mut(..1).into_iter().for_each(str::make_ascii_lowercase);
             let _ = write!(reason, "; last used {ago}");
+        }
+        if let Some(step) = shown.steps.get(id) {
+            let _ = write!(reason, "; build cache of {}", columns::end(&steps::readable(step), STEP));
         }
         if let Some((more, layers)) = with.get(id).filter(|_| !shown.verbose) {
             bytes += more;

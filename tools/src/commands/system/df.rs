@@ -15,8 +15,8 @@ use crate::commands::container::list::measure;
 use crate::commands::container::row::{self as container, Sizes, Style};
 use crate::commands::image::{seconds, shown_id, tag};
 use crate::commands::layerfs::NAME;
-use crate::commands::system::own_cache::OwnCache;
 use crate::commands::volume::mountpoint;
+use crate::own_cache::{self, OwnCache};
 use crate::{damage, output};
 use docker_format::listing::{ListingKind, Row};
 use docker_format::template::{Field, List, MissingKey, Struct, Template, Value};
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let view = View::read(root, driver, Needs::DISK_USAGE)?;
     let cache = build_cache(&view);
     let unknown = cache.as_ref().err().map(|error| format!("the build cache is not known: {error}"));
-    let own = OwnCache::read(view.catalog());
+    let own = OwnCache::read(view.catalog(), |name| own_cache::measure(view.root(), name));
     let mut cache = cache.unwrap_or_default();
     cache.records.extend(own.records.iter().cloned());
     let usage = Tables { view, cache, own, now: Timestamp::now() };
@@ -99,10 +99,11 @@ impl Tables {
         let written =
             written.filter_map(|one| Some((one.id.clone(), sizes::measure_container(&self.view, one).written?)));
         let written = written.collect();
+        let volumes = df::volumes(catalog, |name| sizes::measure_volume(self.view.root(), name));
         let rows = [
             ("Images", self.own.taken_out(df::images(&self.view, &written))),
             ("Containers", df::containers(catalog, |one| written.get(&one.id).copied())),
-            ("Local Volumes", df::volumes(catalog, |name| sizes::measure_volume(self.view.root(), name))),
+            ("Local Volumes", self.own.taken_out_of_volumes(volumes)),
         ];
         // This program does not read the store of the system's containerd.
         let known = |kind: &str| !catalog.images_elsewhere() || kind != "Images";
@@ -221,7 +222,8 @@ impl Tables {
                 ("Size", size::size4(sizes::measure_volume(self.view.root(), &volume.name))),
             ])
         };
-        self.view.catalog().volumes().iter().filter(|volume| !volume.has_options).map(row).collect()
+        let listed = |volume: &&Volume| !volume.has_options && !self.own.kept.volumes.contains(&volume.name);
+        self.view.catalog().volumes().iter().filter(listed).map(row).collect()
     }
 
     fn records(&self, whole: bool) -> Vec<Row> {

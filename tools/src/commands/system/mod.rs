@@ -5,7 +5,6 @@ pub(crate) mod check;
 pub(crate) mod df;
 pub(crate) mod info;
 pub(crate) mod migrate;
-mod own_cache;
 pub(crate) mod owner;
 pub(crate) mod pool;
 pub(crate) mod repair;

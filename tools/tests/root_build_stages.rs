@@ -157,3 +157,25 @@ fn the_image_is_that_of_stages_one_by_one() {
     }
     assert_whole(&together);
 }
+
+#[test]
+fn a_step_that_two_stages_have_is_done_once() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir, "root");
+    let same = "FROM layerfs-test/busybox:1\nWORKDIR /w\nRUN sleep 0.5; cat /proc/sys/kernel/random/uuid >/id\n";
+    let stages = ["a", "b", "c"].map(|name| same.replacen(":1\n", &format!(":1 AS {name}\n"), 1)).concat();
+    let copies = ["a", "b", "c"].map(|name| format!("COPY --from={name} /id /{name}\n")).concat();
+    let dockerfile = format!("{stages}FROM scratch\n{copies}");
+    let built = |out: &str| {
+        let out = dir.path().join(out);
+        let dest = format!("type=local,dest={}", out.display());
+        testkit::succeeded("layerfs build", build(&root, &context, &dockerfile, &["-o", &dest]));
+        ["a", "b", "c"].map(|name| std::fs::read_to_string(out.join(name)).unwrap())
+    };
+    let [a, b, c] = built("first");
+    assert!(a == b && a == c && !a.is_empty(), "{a}{b}{c}");
+    assert_eq!(built("again"), [a, b, c]);
+}

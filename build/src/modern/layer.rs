@@ -1,5 +1,7 @@
 //! A layer that a step has made, or that was made before.
 
+use std::sync::atomic::Ordering;
+
 use images::export::{ExportError, ExportForm, Exporter};
 use images::load::NewImage;
 use images::pipe::LayerWriter;
@@ -21,13 +23,36 @@ use crate::upper::Upper;
 impl Builder<'_, '_> {
     /// Takes a layer that was made before, if there is one. `below` are the layers that it must stand on.
     pub(super) fn take_cached(&mut self, built: &mut Built, key: &str, text: &str) -> bool {
-        let found = lock(&self.shared.records).find(key).cloned();
-        let Some(record) = found else { return false };
-        if record.layers.len() != built.layers.len() + 1 || !record.layers.starts_with(&built.layers) {
-            return false;
+        self.end_step();
+        loop {
+            let found = lock(&self.shared.records).find(key).cloned();
+            if let Some(record) = found {
+                let stands = record.layers.len() == built.layers.len() + 1 && record.layers.starts_with(&built.layers);
+                if stands {
+                    on_record(built, &record, text);
+                }
+                return stands;
+            }
+            let stopped = self.shared.place.interrupted;
+            if !self.shared.options.cache || stopped.load(Ordering::Relaxed) {
+                return false;
+            }
+            if !self.shared.once.begin_or_wait(key, stopped) {
+                self.doing = Some(key.to_owned());
+                // Another stage may have ended it just before.
+                if lock(&self.shared.records).find(key).is_none() {
+                    return false;
+                }
+                self.end_step();
+            }
         }
-        on_record(built, &record, text);
-        true
+    }
+
+    /// The step that this stage does for all has ended.
+    fn end_step(&mut self) {
+        if let Some(key) = self.doing.take() {
+            self.shared.once.end(&key);
+        }
     }
 
     /// Stores the layer that `write` writes on top of a stage.
@@ -51,6 +76,7 @@ impl Builder<'_, '_> {
         if self.shared.options.cache {
             lock(&self.shared.records).add(keys, record.clone());
         }
+        self.end_step();
         on_record(built, &record, text);
         Ok(())
     }
@@ -84,6 +110,12 @@ impl Builder<'_, '_> {
         let Some(image) = built.image else { return Ok(Tree::empty()) };
         let moment = self.shared.store.moment();
         Ok(read_for(&moment.layers(image)?, paths)?)
+    }
+}
+
+impl Drop for Builder<'_, '_> {
+    fn drop(&mut self) {
+        self.end_step();
     }
 }
 

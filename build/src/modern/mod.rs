@@ -20,6 +20,7 @@ mod graph;
 mod layer;
 mod mount;
 mod named;
+mod once;
 mod pick;
 mod prepare;
 mod progress;
@@ -41,6 +42,7 @@ use self::cache::Records;
 use self::globals::Globals;
 use self::graph::Needed;
 use self::named::Contexts;
+use self::once::Once;
 pub(crate) use self::progress::Plain;
 use self::progress::Progress;
 pub use self::progress::{End, View};
@@ -115,6 +117,7 @@ pub(crate) fn build(
         globals,
         needed,
         together: Together::new(place.interrupted),
+        once: Once::default(),
         caches: Mutex::default(),
         bases: Mutex::default(),
         unused: Mutex::new(unused),
@@ -142,6 +145,8 @@ pub(crate) struct Shared<'b> {
     globals: Globals,
     needed: Needed,
     together: Together<'b>,
+    /// The steps that stages do for each other.
+    once: Once,
     /// Who makes the directory of a cache.
     caches: Mutex<()>,
     /// Images that were looked up, by name and platform.
@@ -161,6 +166,8 @@ pub(crate) struct Builder<'s, 'b> {
     number: usize,
     /// The number in the progress of a step that was begun and has not ended.
     open: Option<usize>,
+    /// The key of the present step, if other stages wait for its layer.
+    doing: Option<String>,
 }
 
 impl Shared<'_> {
@@ -173,7 +180,7 @@ impl Shared<'_> {
                 "" => format!("stage-{number} "),
                 name => format!("{name} "),
             };
-            let mut builder = Builder { shared: self, step: (0, 0), name, number, open: None };
+            let mut builder = Builder { shared: self, step: (0, 0), name, number, open: None, doing: None };
             let built = builder.build_stage(stage);
             if let (Err(error), Some(open)) = (&built, builder.open) {
                 self.progress.failed(open, error)?;

@@ -37,7 +37,7 @@ pub enum MigrateError {
         source: std::io::Error,
     },
     /// A layer's file holds another layer than the image has.
-    #[error("{blob} unpacks to {found}, and the image has {expected}")]
+    #[error("{blob}: its content has the digest {found}, and the image has {expected}")]
     OtherLayer {
         /// The file.
         blob: Digest,

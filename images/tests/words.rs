@@ -27,6 +27,6 @@ fn what_a_save_misses_is_named() {
 fn a_registrys_blob_that_holds_another_layer_is_named_with_both() {
     let [blob, expected, found] = [b"blob".as_slice(), b"layer", b"another layer"].map(Digest::hash);
     let error = MigrateError::OtherLayer { blob, expected: DiffId(expected), found: DiffId(found) };
-    let words = format!("{blob} unpacks to {found}, and the image has {expected}");
+    let words = format!("{blob}: its content has the digest {found}, and the image has {expected}");
     assert_eq!(error.to_string(), words);
 }

@@ -3,11 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
 use crate::error::StoreError;
@@ -38,6 +39,9 @@ pub(crate) fn open_unseen(
 
 /// The size of a buffer that holds most files of a store whole and has room left.
 const SMALL: usize = 512;
+
+/// The size of a buffer for names in a directory: a store has directories of tens of thousands.
+const NAMES: usize = 64 << 10;
 
 /// How a small file is opened: without waiting for a special file.
 const SMALL_FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
@@ -270,12 +274,18 @@ impl Dir {
     }
 
     /// Calls `more` with each name in it, without `.` and `..`, until `more` returns `false`.
-    fn each_name(&self, mut more: impl FnMut(&OsStr) -> bool) -> Result<(), StoreError> {
+    pub(crate) fn each_name(&self, mut more: impl FnMut(&OsStr) -> bool) -> Result<(), StoreError> {
         let failed = || self.failed(&self.path, "reading");
         // Open the directory once more: reading the names moves the offset of the descriptor.
         let fd = open_unseen(&self.fd, ".", DIRECTORY).map_err(failed())?;
-        for entry in rustix::fs::Dir::new(fd).map_err(failed())? {
-            let entry = entry.map_err(failed())?;
+        let mut buffer = vec![MaybeUninit::uninit(); NAMES];
+        let mut entries = RawDir::new(fd, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = match entry {
+                // The directory was removed.
+                Err(Errno::NOENT) => break,
+                entry => entry.map_err(failed())?,
+            };
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." && !more(name) {
                 break;

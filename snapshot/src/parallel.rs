@@ -12,11 +12,22 @@ const WORTH_A_THREAD: usize = 256;
 /// Pieces that a thread takes at a time.
 const BLOCK: usize = 64;
 
+/// How many results of [`each`] wait to be taken.
+const TOGETHER: usize = 128 * BLOCK;
+
 /// Calls `work` on each item and returns the results in the order of the items.
 ///
 /// If a thread cannot be started, the other threads do its share.
 pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     map_after(items, work, || {})
+}
+
+/// Calls `work` on each item as [`map`] does, and `take` on each result, in the order of the items. Only some thousands of results wait
+/// to be taken at a time.
+pub fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync, mut take: impl FnMut(R)) {
+    for some in items.chunks(TOGETHER) {
+        map(some, &work).into_iter().for_each(&mut take);
+    }
 }
 
 /// Calls `work` on each item as [`map`] does, for work that opens many files. Threads that share a table of descriptors wait for each
@@ -74,5 +85,9 @@ mod tests {
             assert_eq!(super::map(&items, |item| item * 2), doubled);
             assert_eq!(super::map_files(&items, |item| item * 2), doubled);
         }
+        let many: Vec<usize> = (0..2 * super::TOGETHER + 1).collect();
+        let mut taken = Vec::new();
+        super::each(&many, |item| *item, |item| taken.push(item));
+        assert_eq!(taken, many);
     }
 }

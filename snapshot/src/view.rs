@@ -23,7 +23,7 @@ use crate::root::DataRoot;
 use crate::root::lock::{self, WriterInfo};
 use crate::schema::buildkit::{SNAPSHOTS_DATABASE, Snapshots};
 use crate::schema::database;
-use crate::schema::layer::{JOURNAL, LayerRecord};
+use crate::schema::layer::JOURNAL;
 use crate::schema::paths::{
     CONFIGS, CONTAINERD_DATABASE, DAEMON_DATABASES, DISTRIBUTION, LAYER_RECORDS, METADATA, MORE_DATABASES,
     NEEDED_DIRECTORIES, REMOVING, TEMPORARY, WRITE_SETS, of_driver,
@@ -334,9 +334,9 @@ impl std::fmt::Display for LeftoverKind {
 /// it. dockerd checks none of this when it starts. No content is read. `sound` says which of them need no closer look.
 fn faults(root: &DataRoot, catalog: &Catalog, sound: Vec<bool>) -> Vec<(ChainId, LayerFault)> {
     let records = root.images_dir.as_ref().and_then(|dir| dir.descend(&LAYER_RECORDS).ok().flatten());
-    let layers: Vec<_> = catalog.layers.values().flatten().collect();
-    let numbered: Vec<_> = layers.iter().zip(sound).collect();
-    let found = parallel::map(&numbered, |(layer, sound)| {
+    let layers = catalog.layers_as_listed();
+    let looked_at: Vec<_> = layers.iter().zip(sound).collect();
+    let found = parallel::map(&looked_at, |((_, layer), sound)| {
         let mut found = Vec::new();
         if ChainId::next(layer.parent, layer.diff_id) != layer.chain_id {
             found.push(LayerFault::WrongName);
@@ -355,7 +355,11 @@ fn faults(root: &DataRoot, catalog: &Catalog, sound: Vec<bool>) -> Vec<(ChainId,
         }
         found
     });
-    layers.iter().zip(found).flat_map(|(layer, found)| found.into_iter().map(|fault| (layer.chain_id, fault))).collect()
+    let of_each = layers.iter().zip(found);
+    let each = of_each.flat_map(|((_, layer), found)| found.into_iter().map(|fault| (layer.chain_id, fault)));
+    let mut faults: Vec<(ChainId, LayerFault)> = each.collect();
+    faults.sort_by_key(|(layer, _)| *layer);
+    faults
 }
 
 /// The layer `top` and those below it, the nearest first; only some of them if there are too many for the driver.
@@ -386,20 +390,16 @@ fn look_at_home(
     })
 }
 
-/// The layers that dockerd would load, in their order, each with the place of the one below.
+/// The layers that dockerd would load, as they are [listed](Catalog::layers_as_listed), each with the place of the one below.
 fn stacked(catalog: &Catalog) -> Vec<Stacked<'_>> {
     let graph = catalog.graph();
-    let layers: Vec<&LayerRecord> = catalog.layers.values().flatten().collect();
+    let layers = catalog.layers_as_listed();
     let mut positions = vec![None; graph.len()];
-    let numbers: Vec<Option<u32>> = layers.iter().map(|layer| graph.number(layer.chain_id)).collect();
-    for (at, number) in numbers.iter().enumerate() {
-        if let Some(position) = number.and_then(|number| positions.get_mut(number as usize)) {
-            *position = Some(at);
-        }
+    for (at, (number, _)) in layers.iter().enumerate() {
+        positions[*number as usize] = Some(at);
     }
     let below = |number: u32| positions[graph.parent(number)? as usize];
-    let each = layers.iter().zip(&numbers);
-    each.map(|(layer, number)| Stacked { id: &layer.cache_id, parent: number.and_then(below) }).collect()
+    layers.iter().map(|(number, layer)| Stacked { id: &layer.cache_id, parent: below(*number) }).collect()
 }
 
 /// Containers that dockerd shows but cannot mount, each with what is wrong in its own two layers. Damage of the layers

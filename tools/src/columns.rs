@@ -3,6 +3,7 @@
 //! A table that is too wide first loses the columns that matter least, then long cells are cut: names in the middle, since
 //! their ends tell them apart, and remarks at the end. Where no terminal is, in a pipe or a file, everything is printed.
 
+use snapshot::parallel;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::output::escape;
@@ -43,6 +44,12 @@ impl<const N: usize> Table<N> {
         self.rows.push(cells.map(|cell| escape(&cell)));
     }
 
+    /// Adds a row for each item, with several threads where there are many.
+    pub(crate) fn fill<T: Sync>(&mut self, items: &[T], cells: impl Fn(&T) -> [String; N] + Sync) {
+        self.rows.reserve_exact(items.len());
+        parallel::each(items, |item| cells(item).map(|cell| escape(&cell)), |row| self.rows.push(row));
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -50,9 +57,12 @@ impl<const N: usize> Table<N> {
     /// The table as lines, with its head. A column whose cells are all empty is left out.
     pub(crate) fn render(&self, room: Option<usize>) -> String {
         let mut widths = [0; N];
-        for (at, width) in widths.iter_mut().enumerate() {
-            let widest = self.rows.iter().map(|row| row[at].width()).max().unwrap_or(0);
-            *width = if widest == 0 { 0 } else { widest.max(self.columns[at].0.width()) };
+        let of_row = |row: &[String; N]| row.each_ref().map(|cell| cell.width());
+        parallel::each(&self.rows, of_row, |row| {
+            widths.iter_mut().zip(row).for_each(|(widest, width)| *widest = width.max(*widest));
+        });
+        for (width, (name, _)) in widths.iter_mut().zip(&self.columns).filter(|(width, _)| **width > 0) {
+            *width = name.width().max(*width);
         }
         let mut gap = GAPS[0];
         if let Some(room) = room.filter(|room| needed(&widths, gap) > *room) {
@@ -60,8 +70,9 @@ impl<const N: usize> Table<N> {
             self.narrow(&mut widths, room, gap);
         }
         let head = self.columns.map(|(name, _)| name.to_owned());
-        let lines = std::iter::once(&head).chain(&self.rows).map(|row| self.line(row, &widths, gap));
-        lines.collect()
+        let mut lines = self.line(&head, &widths, gap);
+        parallel::each(&self.rows, |row| self.line(row, &widths, gap), |line| lines.push_str(&line));
+        lines
     }
 
     /// Makes columns narrower until a line fits, or nothing more can be done. A width of 0 leaves a column out.

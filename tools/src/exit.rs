@@ -1,5 +1,6 @@
 //! Exit statuses: 0 done, 1 the request failed, 2 usage or could not start, 130 interrupted.
 
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use images::copy::CopyError;
@@ -71,6 +72,11 @@ pub fn run(name: &str, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> Ex
         () if error.is::<UsageError>() => 2,
         () => 1,
     })
+}
+
+/// Leaves a value to the end of the process: to free the records of 50,000 layers one by one takes longer than to print some of them.
+pub(crate) fn until_the_end<T>(value: T) -> ManuallyDrop<T> {
+    ManuallyDrop::new(value)
 }
 
 /// Raises the limit of open files as far as the system allows. The usual limit of 1,024 is for programs that still use

@@ -47,22 +47,21 @@ impl Graph {
         let depths = sums(&parents, &vec![1; chains.len()]);
         let images: Vec<ImageId> = catalog.images.keys().copied().collect();
         let mut starts = vec![0_u32; chains.len() + 1];
-        let each_use = || {
-            catalog.images.values().zip(0_u32..).flat_map(|(image, at)| {
-                image.chain.iter().zip(0_u32..).filter_map(move |(chain, place)| Some((number(chain)?, at, place)))
-            })
-        };
-        for (layer, _, _) in each_use() {
-            starts[layer as usize + 1] += 1;
+        let numbered: Vec<u32> =
+            catalog.images.values().flat_map(|image| numbers_of(image, &chains, &parents, number)).collect();
+        for layer in numbered.iter().filter(|layer| **layer != NONE) {
+            starts[*layer as usize + 1] += 1;
         }
         for at in 1..starts.len() {
             starts[at] += starts[at - 1];
         }
         let mut next = starts.clone();
         let mut uses = vec![(0, 0); *starts.last().expect("it has one more than there are layers") as usize];
-        for (layer, image, place) in each_use() {
+        let places = catalog.images.values().zip(0_u32..);
+        let places = places.flat_map(|(image, at)| (0_u32..).take(image.chain.len()).map(move |place| (at, place)));
+        for (layer, used) in numbered.into_iter().zip(places).filter(|(layer, _)| *layer != NONE) {
             let at = &mut next[layer as usize];
-            uses[*at as usize] = (image, place);
+            uses[*at as usize] = used;
             *at += 1;
         }
         let mut containers_on: HashMap<ChainId, Vec<u32>> = HashMap::new();
@@ -137,6 +136,25 @@ impl Graph {
         let (from, to) = (self.starts[number as usize], self.starts[number as usize + 1]);
         &self.uses[from as usize..to as usize]
     }
+}
+
+/// The numbers of an image's layers, base first; [`NONE`] for one that has no record. The layer below is mostly the one that the
+/// record of the layer above names, and to compare takes less time than to look up.
+fn numbers_of(
+    image: &Image,
+    chains: &[ChainId],
+    parents: &[u32],
+    number: impl Fn(&ChainId) -> Option<u32>,
+) -> Vec<u32> {
+    let mut numbers = vec![NONE; image.chain.len()];
+    let mut above = NONE;
+    for (own, chain) in numbers.iter_mut().zip(&image.chain).rev() {
+        let named = parents.get(above as usize).copied().unwrap_or(NONE);
+        let is_named = chains.get(named as usize) == Some(chain);
+        *own = if is_named { named } else { number(chain).unwrap_or(NONE) };
+        above = *own;
+    }
+    numbers
 }
 
 /// For each layer, the sum of its size and those of all layers below it. Each layer is visited once, whatever the shape;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use layerfs::{ChainId, DiffId};
 
-use super::{ImageDamage, with_causes};
+use super::{ImageDamage, budget, with_causes};
 use crate::ids::ImageId;
+use crate::parallel;
 pub use crate::schema::config::History;
 use crate::schema::config::{ImageConfig, ImageFields, InvalidConfig, MAX_CONFIG};
 use crate::schema::image::ImageStore;
@@ -104,6 +105,39 @@ enum LayerSteps {
     Commands(Vec<Box<str>>),
 }
 
+/// Bytes of a config that is read with few system calls; nearly all are shorter. It is less than what each image may take of the
+/// [budget].
+const SHORT: usize = 16 << 10;
+
+/// Reads images as [`read`] does, as far as they fit together.
+pub(super) fn read_all(store: &ImageStore, ids: &[ImageId], parts: ConfigParts) -> Vec<Result<Image, ImageDamage>> {
+    let short = parallel::map_files(ids, |id| {
+        let mut buffer = [0; SHORT];
+        let config = store.short_config(*id, &mut buffer)?;
+        Some((config.len() as u64, from_config(store, *id, parts, config)))
+    });
+    let length = |(id, short): (&ImageId, &Option<(u64, _)>)| match short {
+        Some((length, _)) => *length,
+        None => store.config_length(*id),
+    };
+    let lengths: Vec<u64> = ids.iter().zip(&short).map(length).collect();
+    let admitted = budget::admit(&lengths);
+    let left: Vec<(ImageId, u64, bool)> = ids
+        .iter()
+        .zip(&short)
+        .zip(lengths.into_iter().zip(admitted))
+        .filter_map(|((id, short), (length, fits))| short.is_none().then_some((*id, length, fits)))
+        .collect();
+    let mut others = parallel::map_files(&left, |(id, length, fits)| match fits {
+        true => read(store, *id, parts),
+        false => Err(ImageDamage::ConfigNotRead { cause: store.config_not_read(*id, budget::refusal(*length)) }),
+    })
+    .into_iter();
+    let image =
+        |short: Option<(u64, Result<Image, ImageDamage>)>| short.map(|(_, image)| image).or_else(|| others.next());
+    short.into_iter().map_while(image).collect()
+}
+
 /// Reads an image as far as its own files tell: whether its layers can be loaded is not looked at.
 pub(super) fn read(store: &ImageStore, id: ImageId, parts: ConfigParts) -> Result<Image, ImageDamage> {
     let bytes = store.config(id).map_err(|error| match with_causes(&error) {
@@ -111,9 +145,13 @@ pub(super) fn read(store: &ImageStore, id: ImageId, parts: ConfigParts) -> Resul
         cause => ImageDamage::ConfigUnreadable { cause },
     })?;
     let bytes = bytes.ok_or(ImageDamage::DigestDiffers)?;
+    from_config(store, id, parts, &bytes)
+}
+
+/// An image with this config, whose digest is the id.
+fn from_config(store: &ImageStore, id: ImageId, parts: ConfigParts, bytes: &[u8]) -> Result<Image, ImageDamage> {
     let invalid = |error: InvalidConfig| ImageDamage::ConfigInvalid { cause: error.to_string() };
-    let parsed = ImageConfig::parse(&bytes).map_err(invalid)?;
-    drop(bytes);
+    let parsed = ImageConfig::parse(bytes).map_err(invalid)?;
     if parsed.check_os().is_err() {
         let os = parsed.fields.os.clone();
         if !os.eq_ignore_ascii_case("linux") {
@@ -180,5 +218,69 @@ pub(super) fn without_config(id: ImageId) -> Image {
         last_tagged: None,
         children: Vec::new(),
         config: ImageFields::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use layerfs::Digest;
+
+    use super::*;
+    use crate::dir::{CreatedDirectories, Dir};
+    use crate::schema::paths::{CONFIGS, METADATA};
+
+    /// A config of this length.
+    fn config(length: usize) -> Vec<u8> {
+        let text = |label: &str| {
+            let labels = format!(r#""config":{{"Labels":{{"a":"{label}"}}}}"#);
+            format!(r#"{{"os":"linux","rootfs":{{"type":"layers","diff_ids":[]}},{labels}}}"#)
+        };
+        text(&"x".repeat(length - text("").len())).into_bytes()
+    }
+
+    #[test]
+    fn images_read_together_are_what_each_is_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut created = CreatedDirectories::default();
+        let store = ImageStore::create(&Dir::open(temp.path()).unwrap(), &mut created).unwrap();
+        created.keep();
+        let at = |place: [&str; 3], name: &str| temp.path().join(place.join("/")).join(name);
+        let lengths = [200, 511, 512, SHORT - 1, SHORT, SHORT + 1, 3 * SHORT];
+        let sound: Vec<ImageId> = lengths.iter().map(|length| store.put(&config(*length), false).unwrap()).collect();
+        let other = |text: &[u8]| store.put(text, false).unwrap();
+        let mut ids = sound.clone();
+        ids.extend([&b"{"[..], b"", b"\xff", br#"{"os":"linux"}"#, br#"{"os":"windows","rootfs":{}}"#].map(other));
+        let named = |byte: u8| ImageId(Digest::hash(&[byte]));
+        std::fs::write(at(CONFIGS, &named(1).0.hex()), config(300)).unwrap();
+        std::fs::create_dir(at(CONFIGS, &named(2).0.hex())).unwrap();
+        std::os::unix::fs::symlink(sound[0].0.hex(), at(CONFIGS, &named(3).0.hex())).unwrap();
+        std::fs::File::create(at(CONFIGS, &named(4).0.hex())).unwrap().set_len(1 << 40).unwrap();
+        ids.extend([1, 2, 3, 4, 5].map(named));
+        store.set_parent(sound[0], sound[1], false).unwrap();
+        store.set_last_updated(sound[0], "2026-01-02T03:04:05Z", false).unwrap();
+        store.set_last_updated(sound[1], &"9".repeat(1000), false).unwrap();
+        store.set_last_updated(sound[2], "", false).unwrap();
+        std::fs::create_dir(at(METADATA, &sound[3].0.hex())).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", at(METADATA, &(sound[3].0.hex() + "/parent"))).unwrap();
+        ids.sort();
+
+        let together = read_all(&store, &ids, ConfigParts::All);
+        assert_eq!(together.len(), ids.len());
+        for (id, image) in ids.iter().zip(together) {
+            let alone = match store.config_length(*id) {
+                length if length > 1 << 30 => {
+                    let cause = store.config_not_read(*id, budget::refusal(length));
+                    Err(ImageDamage::ConfigNotRead { cause })
+                }
+                _ => read(&store, *id, ConfigParts::All),
+            };
+            assert_eq!(format!("{image:?}"), format!("{alone:?}"), "{id}");
+            assert_eq!(image.is_ok(), sound.contains(id), "{image:?}");
+        }
+        let first = read_all(&store, &sound[..4], ConfigParts::All);
+        let said = first.iter().map(|image| image.as_ref().unwrap().last_tagged.as_deref().map(str::len));
+        assert_eq!(said.collect::<Vec<_>>(), [Some(20), Some(1000), None, None]);
+        let parents: Vec<_> = first.iter().map(|image| image.as_ref().unwrap().parent_id()).collect();
+        assert_eq!(parents, [Some(sound[1]), None, None, None]);
     }
 }

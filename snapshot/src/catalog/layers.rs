@@ -14,14 +14,37 @@ use crate::schema::layer::{LayerRecord, LayerStore};
 /// Layers by their ids, or why dockerd would not load them.
 pub(super) type Layers = BTreeMap<ChainId, Result<LayerRecord, RecordDamage>>;
 
-/// Reads all layers. For those that dockerd would not load it also returns the layer below them, where that is known.
-pub(super) fn read_all(store: &LayerStore) -> Result<(Layers, BTreeMap<ChainId, Option<ChainId>>), StoreError> {
+/// All layers of a store.
+pub(super) struct AllLayers {
+    pub(super) layers: Layers,
+    /// For those that dockerd would not load, the layer below them, where that is known.
+    pub(super) damaged_parents: BTreeMap<ChainId, Option<ChainId>>,
+    /// Their numbers, by their ids, in the order in which the directory lists them.
+    pub(super) as_listed: Vec<u32>,
+}
+
+/// Reads all layers.
+pub(super) fn read_all(store: &LayerStore) -> Result<AllLayers, StoreError> {
     let ids = store.list()?;
     let records = parallel::map_files(&ids, |id| read_one(store, *id));
-    let mut layers: Layers =
-        ids.into_iter().zip(records).filter_map(|(id, record)| record.map(|record| (id, record))).collect();
-    let parents = spread_damage(&mut layers);
-    Ok((layers, parents))
+    let mut listed: Vec<_> =
+        ids.into_iter().zip(records).filter_map(|(id, record)| Some((id, Some(record?)))).collect();
+    // Positions are sorted, and not the records: a record has five times the bytes.
+    let mut by_id: Vec<u32> = (0..).take(listed.len()).collect();
+    by_id.sort_unstable_by_key(|at| listed[*at as usize].0);
+    let mut as_listed = vec![0; listed.len()];
+    for (at, number) in by_id.iter().zip(0..) {
+        as_listed[*at as usize] = number;
+    }
+    let mut layers: Layers = by_id
+        .into_iter()
+        .filter_map(|at| {
+            let (id, record) = &mut listed[at as usize];
+            Some((*id, record.take()?))
+        })
+        .collect();
+    let damaged_parents = spread_damage(&mut layers);
+    Ok(AllLayers { layers, damaged_parents, as_listed })
 }
 
 /// Reads the layers `tops` and all below them.
@@ -59,6 +82,26 @@ enum Below {
     Damaged(RecordDamage),
 }
 
+/// Whether no layer is damaged, none is missing, and each chain ends at a base layer: what nearly every store is like.
+fn all_sound(below: &[Below]) -> bool {
+    let mut ends = vec![false; below.len()];
+    let mut path = Vec::new();
+    for start in 0..below.len() {
+        let mut at = start;
+        while !ends[at] {
+            path.push(at);
+            match &below[at] {
+                Below::Nothing => break,
+                Below::Layer(parent) if path.len() <= below.len() => at = *parent,
+                // Something is wrong, or this is a circle.
+                Below::Layer(_) | Below::Missing(_) | Below::Damaged(_) => return false,
+            }
+        }
+        path.drain(..).for_each(|at| ends[at] = true);
+    }
+    true
+}
+
 /// Marks all layers above a damaged one as damaged. Each layer is visited once. For each layer that was marked so although
 /// its own record is sound, returns the layer below it.
 fn spread_damage(layers: &mut Layers) -> BTreeMap<ChainId, Option<ChainId>> {
@@ -72,6 +115,9 @@ fn spread_damage(layers: &mut Layers) -> BTreeMap<ChainId, Option<ChainId>> {
         }
     };
     let below: Vec<Below> = layers.values().map(below).collect();
+    if all_sound(&below) {
+        return BTreeMap::new();
+    }
     // The verdict on each layer: nothing, or what is wrong. A layer without a verdict was not visited yet.
     let mut verdicts: Vec<Option<Option<RecordDamage>>> = vec![None; ids.len()];
     // In which walk each layer was passed. A walk that comes to a layer of its own has found a circle.

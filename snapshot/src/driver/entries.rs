@@ -96,12 +96,17 @@ impl HomeEntries {
     /// # Errors
     /// [`StoreError::Io`]
     pub(crate) fn named(driver: &str, home: &Dir) -> Result<Self, StoreError> {
+        Ok(Self::of_names(driver, home.names()?))
+    }
+
+    /// The entries of these names; none stands on another.
+    pub(crate) fn of_names(driver: &str, names: Vec<String>) -> Self {
         let entry = |name: String| {
             let kind = if HomeLayout::is_service(driver, &name) { EntryKind::Service } else { EntryKind::Layer };
             (Arc::from(name), HomeEntry { kind, parents: Ok(Parents::default()), missing_links: Vec::new() })
         };
-        let entries: BTreeMap<Arc<str>, HomeEntry> = home.names()?.into_iter().map(entry).collect();
-        Ok(Self { names: entries.keys().cloned().collect(), entries, ..Self::default() })
+        let entries: BTreeMap<Arc<str>, HomeEntry> = names.into_iter().map(entry).collect();
+        Self { names: entries.keys().cloned().collect(), entries, ..Self::default() }
     }
 
     /// The entry that an entry stands on directly, where that is known.

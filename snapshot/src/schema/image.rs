@@ -12,6 +12,7 @@
 use layerfs::Digest;
 
 use super::config::MAX_CONFIG;
+use crate::dir::quick::{self, Files, Small};
 use crate::dir::{CreatedDirectories, Dir};
 use crate::error::StoreError;
 use crate::ids::ImageId;
@@ -22,6 +23,9 @@ const LAST_UPDATED: &str = "lastUpdated";
 
 /// Bytes of the largest metadata file that is read; Docker writes less than a hundred.
 const SMALL_FILE: usize = 4096;
+
+/// The size of a buffer that holds such a file as Docker writes it, and has room left.
+const LINE: usize = 192;
 
 /// The images of one driver.
 #[derive(Debug)]
@@ -71,6 +75,13 @@ impl ImageStore {
         Ok(bytes.filter(|bytes| Digest::hash(bytes) == id.0))
     }
 
+    /// Reads a config with few system calls into `buffer`, if it leaves room there and its digest is its name. For any other the caller
+    /// asks [`config`](Self::config), which says what is wrong.
+    pub(crate) fn short_config<'b>(&self, id: ImageId, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        let config = quick::read(self.content.as_ref()?, &id.0.hex(), buffer).text()?.as_bytes();
+        (Digest::hash(config) == id.0).then_some(config)
+    }
+
     /// A metadata file of an image, as it stands; `None` if it does not exist or is not text.
     ///
     /// # Errors
@@ -80,17 +91,27 @@ impl ImageStore {
         Ok(dir.read(name, SMALL_FILE)?.and_then(|bytes| String::from_utf8(bytes).ok()))
     }
 
+    /// A metadata file of an image; `None` if it is missing, empty or cannot be read.
+    fn line(&self, id: ImageId, name: &str) -> Option<String> {
+        let mut buffer = [0; LINE];
+        match Files::of(self.metadata.as_ref()?, &id.0.hex()).read(name, &mut buffer) {
+            Small::Text(text) => Some(text.to_owned()),
+            Small::Missing => None,
+            Small::Other => self.metadata(id, name).ok().flatten().filter(|text| !text.is_empty()),
+        }
+    }
+
     /// The text of the file that names the image's parent, unchecked; `None` if the file is missing, empty or cannot be
     /// read.
     #[must_use]
     pub(crate) fn parent(&self, id: ImageId) -> Option<String> {
-        self.metadata(id, PARENT).ok().flatten().filter(|text| !text.is_empty())
+        self.line(id, PARENT)
     }
 
     /// The text of the file that says when the image was tagged last, unchecked; `None` if the file is missing, empty
     /// or cannot be read.
     pub(crate) fn last_updated(&self, id: ImageId) -> Option<String> {
-        self.metadata(id, LAST_UPDATED).ok().flatten().filter(|text| !text.is_empty())
+        self.line(id, LAST_UPDATED)
     }
 
     /// All images with a config file, damaged ones included.

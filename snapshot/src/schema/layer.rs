@@ -92,9 +92,15 @@ impl LayerStore {
 
     /// The chain ids of all registered layers, and the names of the records of those whose removal was begun.
     pub(crate) fn list_with_removals(&self) -> Result<(Vec<ChainId>, Vec<String>), StoreError> {
-        let names = self.layers.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
-        let ids = names.iter().filter_map(|name| layerfs::Digest::from_hex(name).ok().map(ChainId)).collect();
-        Ok((ids, names.into_iter().filter(|name| name.ends_with(REMOVING)).collect()))
+        let (mut ids, mut removals) = (Vec::new(), Vec::new());
+        let Some(layers) = &self.layers else { return Ok((ids, removals)) };
+        layers.each_name(|name| {
+            let name = name.to_str().unwrap_or_default();
+            ids.extend(layerfs::Digest::from_hex(name).ok().map(ChainId));
+            removals.extend(name.ends_with(REMOVING).then(|| name.to_owned()));
+            true
+        })?;
+        Ok((ids, removals))
     }
 
     /// Opens the journal of a layer; `None` if it has none.

@@ -12,6 +12,7 @@ use super::walk::Usage;
 use crate::catalog::{ContainerDamage, ImageDamage, RecordDamage};
 use crate::ids::{CacheId, ContainerId, ImageId, VolumeName};
 use crate::liveness::removal_plan::{Certainty, Holders, RemovalRequest};
+use crate::parallel;
 
 /// What a thing takes up, and how much of that would be freed with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -222,42 +223,42 @@ fn images(account: &Account<'_>, holders: &Holders<'_>, cache: &KeptCache) -> Ve
     let catalog = &account.view.catalog;
     let mut ids = of_kind(account, |part| if let Part::Image(id) = part { Some(*id) } else { None });
     ids.retain(|id| !cache.images.contains(id));
-    let mut images: Vec<ImageUsage> = ids
-        .into_iter()
-        .map(|id| {
-            let image = catalog.images.get(&id);
-            let layers = image.map(|image| image.chain.clone()).unwrap_or_default();
-            let records = account.usage(&Part::Image(id));
-            let own: Vec<Part> =
-                std::iter::once(Part::Image(id)).chain(layers.iter().map(|chain| Part::Layer(*chain))).collect();
-            let usage: Usage = own.iter().map(|part| account.usage(part)).sum();
-            let removal = holders.if_removed(&RemovalRequest {
-                images: vec![id],
-                containers: Vec::new(),
-                certainty: Certainty::AsDockerd,
-            });
-            let kept = removal.kept.first().map(|(_, reason)| reason.to_string());
-            let going = parts_of(&removal);
-            // A damaged image frees only its own records: its layers are not known.
-            let unique = if image.is_some() { account.freed_with(&going) } else { records.allocated };
-            let stays = own.iter().filter(|part| image.is_some() && !going.contains(part));
-            let shared = stays.map(|part| account.usage(part).allocated).sum();
-            let damage = catalog.damaged_images.get(&id).map(ToString::to_string);
-            let damage_code = catalog.damaged_images.get(&id).map(ImageDamage::code);
-            let lost = || (image.is_none()).then(|| "metadata without a config".to_owned());
-            ImageUsage {
-                id,
-                names: catalog.names_of(id).into_iter().map(str::to_owned).collect(),
-                intermediate: image.is_some_and(|image| catalog.is_intermediate(image)),
-                sizes: Sizes { usage, shared, unique },
-                records: records.allocated,
-                layers,
-                damage: damage.or_else(lost),
-                damage_code: damage_code.or_else(|| image.is_none().then_some("image-config-missing")),
-                kept: if image.is_some() { kept } else { None },
-            }
-        })
-        .collect();
+    let usage_of = |id: &ImageId| {
+        let id = *id;
+        let image = catalog.images.get(&id);
+        let layers = image.map(|image| image.chain.clone()).unwrap_or_default();
+        let records = account.usage(&Part::Image(id));
+        let own: Vec<Part> =
+            std::iter::once(Part::Image(id)).chain(layers.iter().map(|chain| Part::Layer(*chain))).collect();
+        let usage: Usage = own.iter().map(|part| account.usage(part)).sum();
+        let removal = holders.if_removed(&RemovalRequest {
+            images: vec![id],
+            containers: Vec::new(),
+            certainty: Certainty::AsDockerd,
+        });
+        let kept = removal.kept.first().map(|(_, reason)| reason.to_string());
+        let going = parts_of(&removal);
+        // A damaged image frees only its own records: its layers are not known.
+        let unique = if image.is_some() { account.freed_with(&going) } else { records.allocated };
+        let stays = own.iter().filter(|part| image.is_some() && !going.contains(part));
+        let shared = stays.map(|part| account.usage(part).allocated).sum();
+        let damage = catalog.damaged_images.get(&id).map(ToString::to_string);
+        let damage_code = catalog.damaged_images.get(&id).map(ImageDamage::code);
+        let lost = || (image.is_none()).then(|| "metadata without a config".to_owned());
+        ImageUsage {
+            id,
+            names: catalog.names_of(id).into_iter().map(str::to_owned).collect(),
+            intermediate: image.is_some_and(|image| catalog.is_intermediate(image)),
+            sizes: Sizes { usage, shared, unique },
+            records: records.allocated,
+            layers,
+            damage: damage.or_else(lost),
+            damage_code: damage_code.or_else(|| image.is_none().then_some("image-config-missing")),
+            kept: if image.is_some() { kept } else { None },
+        }
+    };
+    let mut images = Vec::with_capacity(ids.len());
+    parallel::each(&ids, usage_of, |image| images.push(image));
     images.sort_by_key(|image| (image.damage.is_some(), std::cmp::Reverse(image.sizes.usage.allocated), image.id));
     images
 }
@@ -265,31 +266,31 @@ fn images(account: &Account<'_>, holders: &Holders<'_>, cache: &KeptCache) -> Ve
 fn layers(account: &Account<'_>, cache: &KeptCache) -> Vec<LayerUsage> {
     let catalog = &account.view.catalog;
     let ids = of_kind(account, |part| if let Part::Layer(id) = part { Some(*id) } else { None });
-    let mut layers: Vec<LayerUsage> = ids
-        .into_iter()
-        .map(|id| {
-            let all = catalog.uses(id);
-            let part = Part::Layer(id);
-            let usage = account.usage(&part);
-            let unique = if all.len() > 1 { 0 } else { account.freed_with([&part]) };
-            let step = all.clone().find_map(|user| user.command()).map(str::to_owned);
-            let record = catalog.layers.get(&id);
-            let users = all.clone().filter(|user| !cache.images.contains(&user.image.id));
-            let count = users.clone().count();
-            let build_cache = all.len() > count || account.view.held_by_build_cache(id) && count > 0;
-            LayerUsage {
-                id,
-                cache_id: record.and_then(|record| Some(record.as_ref().ok()?.cache_id.clone())),
-                sizes: Sizes { usage, shared: usage.allocated - unique, unique },
-                images: count,
-                names: users.flat_map(|user| catalog.names_of(user.image.id)).map(str::to_owned).collect(),
-                created_by: step.unwrap_or_default(),
-                build_cache,
-                damage: record.and_then(|record| record.as_ref().err()).map(ToString::to_string),
-                damage_code: record.and_then(|record| record.as_ref().err()).map(RecordDamage::code),
-            }
-        })
-        .collect();
+    let usage_of = |id: &ChainId| {
+        let id = *id;
+        let all = catalog.uses(id);
+        let part = Part::Layer(id);
+        let usage = account.usage(&part);
+        let unique = if all.len() > 1 { 0 } else { account.freed_with([&part]) };
+        let step = all.clone().find_map(|user| user.command()).map(str::to_owned);
+        let record = catalog.layers.get(&id);
+        let users = all.clone().filter(|user| !cache.images.contains(&user.image.id));
+        let count = users.clone().count();
+        let build_cache = all.len() > count || account.view.held_by_build_cache(id) && count > 0;
+        LayerUsage {
+            id,
+            cache_id: record.and_then(|record| Some(record.as_ref().ok()?.cache_id.clone())),
+            sizes: Sizes { usage, shared: usage.allocated - unique, unique },
+            images: count,
+            names: users.flat_map(|user| catalog.names_of(user.image.id)).map(str::to_owned).collect(),
+            created_by: step.unwrap_or_default(),
+            build_cache,
+            damage: record.and_then(|record| record.as_ref().err()).map(ToString::to_string),
+            damage_code: record.and_then(|record| record.as_ref().err()).map(RecordDamage::code),
+        }
+    };
+    let mut layers = Vec::with_capacity(ids.len());
+    parallel::each(&ids, usage_of, |layer| layers.push(layer));
     layers.sort_by_key(|layer| (std::cmp::Reverse(layer.sizes.usage.allocated), layer.id));
     layers
 }

@@ -26,7 +26,7 @@ use snapshot::usage::steps::KeptCache;
 use snapshot::usage::{Account, Freed, Part, StayingLayer, df, find_staying_layers};
 use snapshot::view::{Needs, View};
 
-use crate::exit::UsageError;
+use crate::exit::{UsageError, until_the_end};
 use crate::generate::Generate;
 use crate::manual::Manual;
 use crate::own_cache::{self, OwnCache};
@@ -187,7 +187,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         return about_archive(cli, path);
     }
     let root = DataRoot::find(&cli.root, cli.storage_driver.as_deref())?;
-    let view = View::read_root(root, Needs::ACCOUNT)?;
+    let view = until_the_end(View::read_root(root, Needs::ACCOUNT)?);
     let processors = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let threads = cli.threads.map_or(processors, usize::from);
     let rules = cli.rules.rules()?;
@@ -202,6 +202,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     } else {
         (Account::count(&cli.root, &view, threads)?, None)
     };
+    let account = until_the_end(account);
     let question = match &cli.html {
         // With a threshold, the verdict is about files.
         _ if cli.rules.any() => Question::Files,
@@ -232,6 +233,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let layers = if asked.is_empty() { Vec::new() } else { report.layers.clone() };
     order::sort(&mut report, cli.sort, cli.top);
     let shown = Shown { account: &account, report, rows, kept: own.kept, question, freed, files, layers, asked, top };
+    let shown = until_the_end(shown);
     match () {
         () if cli.json => json::print(&shown)?,
         () if cli.csv => csv::print(&shown)?,

@@ -18,6 +18,7 @@ use snapshot::ids::ImageId;
 use snapshot::root::{DataRoot, Guard};
 use snapshot::view::{Needs, View};
 
+use crate::exit::until_the_end;
 use crate::flags::writable;
 use crate::generate::Generate;
 use crate::manual::Manual;
@@ -167,7 +168,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     if view.root().is_containerd_only() {
         return stored::run(cli, &view, &policy);
     }
-    let mut plan = GcPlan::make(&view, &policy)?;
+    let mut plan = until_the_end(GcPlan::make(&view, &policy)?);
     let steps = own_cache::steps(view.catalog());
     let root = view.root().dir().path().to_path_buf();
     let name = view.root().driver_name().to_owned();
@@ -177,6 +178,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         (kept, quarantine) = apply::apply(cli, view, &policy, &mut plan)?;
     } else {
         refusal = why_not(&cli.root, driver)?;
+        let _ = until_the_end(view);
     }
     let shown = Shown {
         root,

@@ -61,8 +61,10 @@ pub(super) fn read(home: &Home) -> Result<HomeEntries, StoreError> {
 
 /// Reads the home, and tells which of these layers can certainly be mounted on those below. `false` says nothing.
 pub(super) fn read_with(home: &Home, layers: &[Stacked<'_>]) -> Result<(HomeEntries, Vec<bool>), StoreError> {
-    let mut all = HomeEntries::named(home.name, &home.dir)?;
+    let listed = home.dir.names()?;
+    let mut all = HomeEntries::of_names(home.name, listed.clone());
     let numbers: HashMap<&str, u32> = all.names.iter().map(|name| &**name).zip(0..).collect();
+    let listed: Vec<u32> = listed.iter().filter_map(|name| numbers.get(name.as_str()).copied()).collect();
     let names = home.links.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
     let targets = match &home.links {
         Some(links) => parallel::map_files(&names, |link| target(links, link, &numbers)),
@@ -71,7 +73,7 @@ pub(super) fn read_with(home: &Home, layers: &[Stacked<'_>]) -> Result<(HomeEntr
     let usable = names.iter().map(String::as_str).zip(&targets).filter(|(name, _)| LinkId::is_valid(name));
     let known: HashMap<&str, &Target> = usable.collect();
     let entries: Vec<(&str, EntryKind)> = all.entries.iter().map(|(name, entry)| (&**name, entry.kind)).collect();
-    let said = said_by_each(&home.dir, &entries, &known, !layers.is_empty());
+    let said = said_by_each(&home.dir, &entries, &listed, &known, !layers.is_empty());
     let of_layers: Vec<Option<u32>> = layers.iter().map(|layer| numbers.get(layer.id.as_str()).copied()).collect();
     let sound = sound::by_what_is_said(layers, |at| said[(*of_layers.get(at)?)? as usize].as_ref());
     let nearest: Vec<((&str, EntryKind), Option<Parents>)> = entries.into_iter().zip(nearest(said)).collect();
@@ -100,10 +102,12 @@ pub(super) fn read_with(home: &Home, layers: &[Stacked<'_>]) -> Result<(HomeEntr
     Ok((all, sound))
 }
 
-/// What each entry says; `None` for one whose files are not as dockerd writes them.
+/// What each entry says; `None` for one whose files are not as dockerd writes them. `listed` is the order in which they are read: that in
+/// which the home lists them, since files that were made one after the other are near each other in the kernel's memory.
 fn said_by_each(
     home: &Dir,
     entries: &[(&str, EntryKind)],
+    listed: &[u32],
     known: &HashMap<&str, &Target>,
     closely: bool,
 ) -> Vec<Option<Said>> {
@@ -112,13 +116,17 @@ fn said_by_each(
         Target::Entry(leads) => Some(*leads),
         _ => None,
     };
-    let numbered: Vec<_> = entries.iter().zip(0..).collect();
-    parallel::map_files(&numbered, |((name, kind), number)| match kind {
-        EntryKind::Layer => {
+    let read = parallel::map_files(listed, |number| match entries.get(*number as usize)? {
+        (name, EntryKind::Layer) => {
             sound::said(home, name, &keys, closely, leads, |own| *own == Leads { number: *number, exactly: true })
         }
-        EntryKind::Service => None,
-    })
+        (_, EntryKind::Service) => None,
+    });
+    let mut said: Vec<Option<Said>> = entries.iter().map(|_| None).collect();
+    for (number, one) in listed.iter().zip(read) {
+        said[*number as usize] = one;
+    }
+    said
 }
 
 /// The parents of each entry whose `lower` is the name of an entry and the `lower` of that, down to one that stands on nothing.

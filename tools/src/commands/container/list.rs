@@ -11,7 +11,7 @@ use snapshot::view::{Needs, View};
 use super::row::{self, Sizes, Style};
 use super::selection;
 use crate::commands::layerfs::NAME;
-use crate::exit::UsageError;
+use crate::exit::{UsageError, until_the_end};
 use crate::{damage, output};
 use docker_format::filter::{self, Filters};
 use docker_format::listing::Row;
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let filters = Filters::parse(&args.filter).map_err(|error| UsageError(format!("--filter: {error}")))?;
     filters.check(filter::Command::ContainerList)?;
     selection::check(&filters)?;
-    let view = View::read(root, driver, Needs::LISTING)?;
+    let view = until_the_end(View::read(root, driver, Needs::LISTING)?);
     let last = if args.latest { 1 } else { args.last };
     let all = args.all || last > 0 || filters.contains("status");
     let mut known: Vec<&Container> = view.catalog().live_containers().collect();

@@ -13,7 +13,7 @@ use snapshot::view::{Needs, View};
 use super::select::{Selection, Shown, seconds, tag};
 use super::{no_such_image, shown_id};
 use crate::commands::layerfs::NAME;
-use crate::exit::UsageError;
+use crate::exit::{UsageError, until_the_end};
 use crate::{damage, output};
 use docker_format::filter::Filters;
 use docker_format::listing::Row;
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
     // dockerd has this filter from version 25 on.
     filters.check_with(docker_format::filter::Command::ImageList, &["until"])?;
-    let view = View::read(root, driver, Needs::LISTING)?;
+    let view = until_the_end(View::read(root, driver, Needs::LISTING)?);
     view.root().expect_images()?;
     if args.layers {
         return list_layers(&view);

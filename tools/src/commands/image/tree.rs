@@ -22,6 +22,7 @@ use snapshot::view::{Needs, View};
 
 use crate::columns::{self, Fit, Table};
 use crate::commands::layerfs::NAME;
+use crate::exit::until_the_end;
 use crate::{damage, hints, output, steps};
 use docker_format::size;
 use unicode_width::UnicodeWidthStr;
@@ -97,7 +98,7 @@ struct Named<'c> {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let view = View::read(root, driver, Needs::LAYERS)?;
+    let view = until_the_end(View::read(root, driver, Needs::LAYERS)?);
     view.root().expect_images()?;
     let catalog = view.catalog();
     let mut missing = false;

@@ -114,7 +114,7 @@ pub(super) fn titled<const N: usize>(title: &str, table: &Table<N>, room: Option
 fn images(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
     let (id, names, note) = (("IMAGE ID", Fit::Whole), ("NAMES", Fit::Middle), ("NOTE", Fit::End));
     let mut table = Table::new([id, names, ALLOCATED, APPARENT, SHARED, UNIQUE, FILES, INODES, note]);
-    for image in &shown.report.images {
+    table.fill(&shown.report.images, |image| {
         let name = if image.names.is_empty() { "<none>".into() } else { image.names.join(", ") };
         let note = match (&image.damage, &image.kept) {
             (Some(reason), _) => format!("damaged: {reason}"),
@@ -122,15 +122,15 @@ fn images(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
             (None, None) => String::new(),
         };
         let [a, b, c, d, e, f] = numbers(&image.sizes);
-        table.push([image.id.0.short(), name, a, b, c, d, e, f, note]);
-    }
+        [image.id.0.short(), name, a, b, c, d, e, f, note]
+    });
     titled("Images", &table, room, out);
 }
 
 fn layers(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
     let (id, names, made) = (("LAYER ID", Fit::Whole), ("IMAGES", Fit::Middle), ("MADE BY", Fit::End));
     let mut table = Table::new([id, ALLOCATED, APPARENT, SHARED, UNIQUE, FILES, INODES, names, made]);
-    for layer in &shown.report.layers {
+    table.fill(&shown.report.layers, |layer| {
         let names = match layer.images {
             0 if layer.build_cache => "build cache".to_owned(),
             0 => "in no image".to_owned(),
@@ -142,8 +142,8 @@ fn layers(shown: &Shown<'_>, room: Option<usize>, out: &mut String) {
             None => columns::end(&steps::readable(&layer.created_by), COMMAND),
         };
         let [a, b, c, d, e, f] = numbers(&layer.sizes);
-        table.push([layer.id.0.short(), a, b, c, d, e, f, names, made]);
-    }
+        [layer.id.0.short(), a, b, c, d, e, f, names, made]
+    });
     titled("Layers", &table, room, out);
 }
 

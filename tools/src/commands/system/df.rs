@@ -16,6 +16,7 @@ use crate::commands::container::row::{self as container, Sizes, Style};
 use crate::commands::image::{seconds, shown_id, tag};
 use crate::commands::layerfs::NAME;
 use crate::commands::volume::mountpoint;
+use crate::exit::until_the_end;
 use crate::own_cache::{self, OwnCache};
 use crate::{damage, output};
 use docker_format::listing::{ListingKind, Row};
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let own = OwnCache::read(view.catalog(), |name| own_cache::measure(view.root(), name));
     let mut cache = cache.unwrap_or_default();
     cache.records.extend(own.records.iter().cloned());
-    let usage = Tables { view, cache, own, now: Timestamp::now() };
+    let usage = until_the_end(Tables { view, cache, own, now: Timestamp::now() });
     let text = match (args.verbose, args.format.as_str()) {
         (true, "" | "table") => usage.tables()?,
         (true, format) => usage.document(format)?,

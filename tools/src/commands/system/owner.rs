@@ -13,6 +13,7 @@ use snapshot::liveness::{Claim, EntryVerdict, OwnedEntry};
 use snapshot::view::{Needs, View};
 
 use crate::commands::layerfs::NAME;
+use crate::exit::until_the_end;
 use crate::output;
 use docker_format::size;
 
@@ -93,7 +94,7 @@ struct ContainerAnswer {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let mut view = View::read(root, driver, Needs::STEPS)?;
+    let mut view = until_the_end(View::read(root, driver, Needs::STEPS)?);
     // Who needs what of the driver's home takes as long to find out as all the rest, and images and containers do not need it.
     let records = args.subjects.iter().map(|asked| find_record(view.root(), view.catalog(), asked));
     if records.collect::<Result<Vec<_>, _>>()?.iter().any(Option::is_none) {

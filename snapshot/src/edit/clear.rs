@@ -1,7 +1,7 @@
 //! Clears remains away. Each is looked at once more, and stays if somebody has come to need it.
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use layerfs::DiffId;
 
@@ -13,10 +13,11 @@ use crate::catalog::with_causes;
 use crate::driver::Driver;
 use crate::error::StoreError;
 use crate::ids::{CacheId, MountName};
-use crate::liveness::{Departing, Directories, Owners, StillAlive, orphan_mounts};
+use crate::liveness::{Departing, Directories, Doubt, Owners, StillAlive, orphan_mounts};
 use crate::root::WritableRoot;
 use crate::schema::buildkit::Snapshots;
-use crate::schema::{distribution, mount};
+use crate::schema::distribution;
+use crate::schema::mount::{self, MountRecord};
 
 /// Remains that were to be cleared away and stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,17 +53,30 @@ pub(super) fn orphan_mounts(
     }
     let snapshots = Snapshots::read(root.dir());
     let held = held_mounts(Some(&root.layers))?;
-    let found = orphan_mounts::find(root.dir(), names.iter().copied(), snapshots.as_ref(), &held)?;
+    let mut found = orphan_mounts::find(root.dir(), names.iter().copied(), snapshots.as_ref(), &held)?;
+    let incomplete = incomplete_records(root)?;
+    found.names.retain(|name| !incomplete.contains_key(name));
     let stays = |name: &&MountName| !found.names.contains(*name);
     let kept = names.into_iter().filter(stays).map(|name| KeptRemains {
         remains: Remains::Mount(name.clone()),
-        reason: match &found.doubt {
-            Some(doubt) => RemainsStay::Unknown(doubt.to_string()),
-            None => RemainsStay::InUse,
+        reason: match (incomplete.get(name), &found.doubt) {
+            (Some(cause), _) => RemainsStay::Unknown(cause.clone()),
+            (None, Some(doubt)) => RemainsStay::Unknown(doubt.to_string()),
+            (None, None) => RemainsStay::InUse,
         },
     });
     let kept = kept.collect();
     Ok((found.names, kept))
+}
+
+/// The mounts that do not tell all of their directories, and why. They stay, since nothing else says which are their own, and keep the
+/// layers that they may stand on.
+fn incomplete_records(root: &WritableRoot) -> Result<HashMap<MountName, String>, StoreError> {
+    let unknown = |record: MountRecord| {
+        let cause = record.unknown_layer().or(record.unknown_init())?.clone();
+        Some((record.name.clone(), Doubt::Mount { mount: record.name, cause }.to_string()))
+    };
+    Ok(mount::list(root.layers.mounts())?.into_iter().filter_map(unknown).collect())
 }
 
 fn mount_name(remains: &Remains) -> Option<&MountName> {
@@ -222,10 +236,6 @@ impl<'r> Clearing<'r> {
         let Some(record) = mount::list(mounts)?.into_iter().find(|mount| mount.name == *name) else {
             return Ok(Ok(()));
         };
-        // A mount that does not tell all of its directories stays, since nothing else says that they are its own.
-        if let Some(cause) = record.damage.iter().find(|_| record.unknown_layer().or(record.unknown_init()).is_some()) {
-            return Ok(Err(RemainsStay::Unknown(cause.to_string())));
-        }
         for id in mount::named_directories(&record) {
             if let Err(reason) = self.clear_directory(&id, None, false)? {
                 return Ok(Err(reason));

@@ -253,10 +253,19 @@ fn what_stays_says_why() {
     let why = format!("mount-id: {}: not a regular file", file.display());
     assert_eq!(
         said(vec![directory(&unclaimed), clear(Remains::Mount("hurt".parse().unwrap()))]),
-        [format!("it may be in use: {why}"), format!("it may be in use: layerdb/mounts/hurt: {why}")]
+        [(); 2].map(|()| format!("it may be in use: layerdb/mounts/hurt: {why}"))
     );
     assert_eq!(
         said(vec![Edit::RemoveLayer { chain_id: layers[0] }]),
         [format!("it may be needed: layerdb/mounts/hurt: {why}")]
     );
+    // Nor does the layer go when the record is to go with it: the record stays.
+    assert_eq!(
+        said(vec![Edit::RemoveLayer { chain_id: layers[0] }, clear(Remains::Mount("hurt".parse().unwrap()))]),
+        [
+            format!("it may be in use: layerdb/mounts/hurt: {why}"),
+            format!("it may be needed: layerdb/mounts/hurt: {why}")
+        ]
+    );
+    assert!(store.at(&format!("overlay2/{base}/diff")).exists());
 }

@@ -36,7 +36,9 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         Ok(target) if target.digest().is_some() => bail!("refusing to create a tag with a digest reference"),
         Ok(target) => Ok(target.with_default_tag()),
         // dockerd's message. dockerd says this only after it has found the image.
-        Err(error @ ReferenceError::NamedLikeAlgorithm { .. }) => Err(error),
+        Err(ReferenceError::NamedLikeAlgorithm { .. }) => {
+            Err("refusing to create an ambiguous tag using digest algorithm as name")
+        }
         Err(error) => return Err(not_valid(&args.target, &error)),
     };
     change(
@@ -44,7 +46,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         driver,
         |catalog, _, edits| {
             let Resolved::Image(image) = catalog.resolve(&args.source) else { return Err(no_such_image(&args.source)) };
-            let reference = target?;
+            let reference = target.map_err(|reason| anyhow!(reason))?;
             edits.push(Edit::SetTag { reference, image });
             edits.push(Edit::SetLastUpdated { image, time: rfc3339_nano(&Zoned::now()) });
             Ok(())

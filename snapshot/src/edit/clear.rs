@@ -121,6 +121,8 @@ struct Clearing<'r> {
     root: &'r WritableRoot,
     disposal: &'r Disposal,
     directories: Directories<'r>,
+    /// The mounts as they were before the first of them was cleared away.
+    mounts: OnceCell<HashMap<MountName, MountRecord>>,
     /// Short names that lead to no layer although something in the home stands on them.
     wanted_links: OnceCell<HashSet<String>>,
     /// The diff ids of all layers, or why they are not known.
@@ -133,6 +135,7 @@ impl<'r> Clearing<'r> {
             root,
             disposal,
             directories: owners.directories(),
+            mounts: OnceCell::new(),
             wanted_links: OnceCell::new(),
             layers: OnceCell::new(),
         }
@@ -233,10 +236,8 @@ impl<'r> Clearing<'r> {
     /// its record.
     fn clear_mount(&self, name: &MountName) -> Result<Result<(), RemainsStay>, StoreError> {
         let mounts = self.root.layers.mounts();
-        let Some(record) = mount::list(mounts)?.into_iter().find(|mount| mount.name == *name) else {
-            return Ok(Ok(()));
-        };
-        for id in mount::named_directories(&record) {
+        let Some(record) = self.mounts()?.get(name) else { return Ok(Ok(())) };
+        for id in mount::named_directories(record) {
             if let Err(reason) = self.clear_directory(&id, None, false)? {
                 return Ok(Err(reason));
             }
@@ -247,6 +248,14 @@ impl<'r> Clearing<'r> {
             _ => self.disposal.remove(self.root, &Remains::Mount(name.clone()).place(self.root.driver.name()))?,
         }
         Ok(Ok(()))
+    }
+
+    fn mounts(&self) -> Result<&HashMap<MountName, MountRecord>, StoreError> {
+        if let Some(known) = self.mounts.get() {
+            return Ok(known);
+        }
+        let records = mount::list(self.root.layers.mounts())?;
+        Ok(self.mounts.get_or_init(|| records.into_iter().map(|record| (record.name.clone(), record)).collect()))
     }
 
     fn wanted_links(&self) -> Result<&HashSet<String>, StoreError> {

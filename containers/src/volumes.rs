@@ -1,11 +1,11 @@
 //! Volumes: made, and removed where nobody uses them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use snapshot::catalog::{Catalog, Container};
 use snapshot::edit::NewVolume;
 use snapshot::ids::{CacheId, VolumeName};
+use snapshot::usage::sizes::measure_volume;
 
 use crate::volume_options::mounting;
 use crate::{ContainerError, Store, names};
@@ -54,17 +54,16 @@ impl Store {
     ///
     /// # Errors
     /// [`ContainerError`]
-    pub fn prune_volumes<T>(
+    pub fn prune_volumes(
         &self,
         selects: impl Fn(&snapshot::catalog::Volume) -> bool,
-        measure: impl Fn(&Path, &VolumeName) -> T,
-    ) -> Result<Vec<(VolumeName, T)>, ContainerError> {
+    ) -> Result<Vec<(VolumeName, u64)>, ContainerError> {
         let (mut transaction, catalog) = self.open()?;
         let unused = catalog.volumes().iter().filter(|volume| users(&catalog, &volume.name).next().is_none());
         let going: Vec<VolumeName> =
             unused.filter(|volume| selects(volume)).map(|volume| volume.name.clone()).collect();
-        let root = transaction.root().dir().path().to_path_buf();
-        let measured = going.iter().map(|name| (name.clone(), measure(&root, name))).collect();
+        let root = transaction.root().dir();
+        let measured = going.iter().map(|name| (name.clone(), measure_volume(root, name))).collect();
         transaction.remove_volumes(&going)?;
         Ok(measured)
     }

@@ -31,7 +31,7 @@ use snapshot::reference::Reference;
 use snapshot::root::{DataRoot, LockedRoot};
 
 pub use back::{ReturnOptions, ReturnPlan, return_containers};
-pub use digests::{KeptDigests, PlannedDigest};
+pub use digests::{KeptDigests, PlannedDigest, digests_of};
 pub use error::MigrateError;
 pub use plan::{MigrationPlan, PlannedContainer, PlannedSnapshot};
 

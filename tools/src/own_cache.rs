@@ -40,7 +40,7 @@ pub(crate) type VolumeFacts = (u64, Option<Timestamp>);
 
 /// Looks at a volume.
 pub(crate) fn measure(root: &DataRoot, name: &VolumeName) -> VolumeFacts {
-    (measure_volume(root, name), last_used(root, name))
+    (measure_volume(root.dir(), name), last_used(root, name))
 }
 
 /// When a command last took the cache that a volume is.

@@ -104,9 +104,9 @@ impl Builder<'_, '_> {
         let mut number = 0;
         loop {
             let chosen = if number == 0 { name.to_owned() } else { format!("{name}-{number}") };
-            let content = self.cache_volume(mount, &chosen, place)?;
-            let volume = content.parent().unwrap_or(&content);
-            let file = File::open(volume).map_err(BuildError::io("opening a cache"))?;
+            let volume = self.cache_volume(mount, &chosen, place)?;
+            let file =
+                File::open(lock_of(&self.shared.store.root, &volume)).map_err(BuildError::io("opening a cache"))?;
             match flock(&file, operation) {
                 Ok(()) => {
                     let told = file.set_modified(SystemTime::now());
@@ -123,15 +123,15 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// The directory of a cache's volume; a new one is filled and gets its owner.
-    fn cache_volume(&mut self, mount: &Mount, name: &str, place: &Path) -> Result<PathBuf, BuildError> {
+    /// The volume of a cache; a new one is filled and gets its owner.
+    fn cache_volume(&mut self, mount: &Mount, name: &str, place: &Path) -> Result<VolumeName, BuildError> {
         let store = &self.shared.store;
         let id: VolumeName = name.parse().expect("letters, digits and dashes are a name");
         let content = volume::content_path(&store.root, &id);
         if content.exists() {
             // Whoever makes it is done when this lock is free.
             drop(lock(&self.shared.caches));
-            return Ok(content);
+            return Ok(id);
         }
         if !mount.from.is_empty() {
             // What it is filled from must be there before others have to wait.
@@ -139,7 +139,7 @@ impl Builder<'_, '_> {
         }
         let _caches = lock(&self.shared.caches);
         if content.exists() {
-            return Ok(content);
+            return Ok(id);
         }
         {
             let _writing = store.writing();
@@ -158,6 +158,6 @@ impl Builder<'_, '_> {
         std::os::unix::fs::chown(&content, uid, gid).map_err(BuildError::io("giving a cache its owner"))?;
         let mode = std::fs::Permissions::from_mode(mount.mode.unwrap_or(0o755));
         std::fs::set_permissions(&content, mode).map_err(BuildError::io("giving a cache its permissions"))?;
-        Ok(content)
+        Ok(id)
     }
 }

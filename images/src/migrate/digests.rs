@@ -23,9 +23,7 @@ use super::plan::MigrationPlan;
 use crate::in_containerd::{NamedTarget, StoredBlob, add_document, add_manifest};
 use crate::load::{ImportError, keep_blob};
 use crate::save::SaveError;
-use crate::source::{
-    ArchiveError, Descriptor, ImageSource, NameError, Select, SourceImage, SourceManifest, SourceTarget,
-};
+use crate::source::{Descriptor, ImageSource, Select, SourceImage, SourceManifest, SourceTarget};
 
 /// A digest that an image keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,19 +73,11 @@ impl<'s> KeptDigests<'s> {
         plan: &mut MigrationPlan,
         sources: &[&'s dyn ImageSource],
     ) -> Result<Self, MigrateError> {
-        let digests = |id: ImageId| -> Vec<Reference> {
-            catalog
-                .names_of(id)
-                .into_iter()
-                .filter_map(|name| Reference::parse(name).ok())
-                .filter(|name| name.digest().is_some())
-                .collect()
-        };
         let wanted: BTreeMap<ImageId, Vec<Reference>> = plan
             .save
             .images
             .iter()
-            .map(|image| (image.id, digests(image.id)))
+            .map(|image| (image.id, digests_of(catalog, image.id)))
             .filter(|(_, names)| !names.is_empty())
             .collect();
         let mut kept = BTreeMap::new();
@@ -234,9 +224,7 @@ impl<'s> Kept<'s> {
             for layer in &image.layers {
                 match source.layer(layer) {
                     Ok(_) => {}
-                    Err(ArchiveError::Name(NameError::Missing { .. }) | ArchiveError::ForeignLayer { .. }) => {
-                        return Ok(None);
-                    }
+                    Err(error) if error.is_absence() => return Ok(None),
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -260,12 +248,18 @@ impl<'s> Kept<'s> {
         for blob in &index.blobs {
             match self.source.layer(blob) {
                 Ok(bytes) => keep_blob(blob, &bytes, store, interrupted).map_err(or_interrupted(interrupted))?,
-                Err(ArchiveError::Name(NameError::Missing { .. }) | ArchiveError::ForeignLayer { .. }) => {}
+                Err(error) if error.is_absence() => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(index.documents.iter().try_for_each(|document| add_document(document, store))?)
     }
+}
+
+/// The names of an image that have a digest.
+pub fn digests_of(catalog: &Catalog, id: ImageId) -> Vec<Reference> {
+    let names = catalog.names_of(id).into_iter().filter_map(|name| Reference::parse(name).ok());
+    names.filter(|name| name.digest().is_some()).collect()
 }
 
 /// Whether a manifest names this config.

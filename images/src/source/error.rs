@@ -198,6 +198,12 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
+    /// Whether something is named that the archive does not have.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Name(NameError::Missing { .. }) | Self::ForeignLayer { .. })
+    }
+
     /// Whether the message says what is wrong inside `archive` without naming the archive.
     #[must_use]
     pub fn is_inside(&self, archive: &Path) -> bool {

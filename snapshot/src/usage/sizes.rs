@@ -3,8 +3,8 @@
 //! Follows moby v20.10.24 `daemon/disk_usage.go`, `layer/layer_store.go: RWLayer.Size`.
 
 use crate::catalog::Container;
+use crate::dir::Dir;
 use crate::ids::VolumeName;
-use crate::root::DataRoot;
 use crate::schema::volume;
 use crate::view::View;
 
@@ -32,7 +32,7 @@ pub fn measure_container(view: &View, container: &Container) -> ContainerSize {
 
 /// Measures a local volume: the sum of the lengths of its files; 0 if it cannot be read.
 #[must_use]
-pub fn measure_volume(root: &DataRoot, name: &VolumeName) -> u64 {
-    let content = volume::data(&root.dir, name).ok().flatten();
+pub fn measure_volume(root: &Dir, name: &VolumeName) -> u64 {
+    let content = volume::data(root, name).ok().flatten();
     content.and_then(|content| layerfs::tree_size(&content).ok()).unwrap_or_default()
 }

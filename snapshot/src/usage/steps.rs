@@ -8,6 +8,8 @@ use serde::Serialize;
 use super::account::{Account, parts_of};
 use super::parts::Part;
 use super::report::Sizes;
+use super::walk::Usage;
+use crate::catalog::Image;
 use crate::ids::{ImageId, VolumeName};
 use crate::liveness::removal_plan::{Certainty, Holders, RemovalRequest};
 
@@ -42,14 +44,14 @@ pub struct StepUsage {
 pub(super) fn steps(account: &Account<'_>, holders: &Holders<'_>, cache: &KeptCache) -> Vec<StepUsage> {
     let catalog = &account.view.catalog;
     let images = cache.images.iter().filter_map(|id| catalog.images.get(id));
-    let step = |image: &crate::catalog::Image| {
+    let step = |image: &Image| {
         let layer = image.chain.last().copied();
         let own: Vec<Part> = std::iter::once(Part::Image(image.id)).chain(layer.map(Part::Layer)).collect();
         let (images, containers) = (vec![image.id], Vec::new());
         let removal = holders.if_removed(&RemovalRequest { images, containers, certainty: Certainty::AsDockerd });
         let kept = removal.kept.first().map(|(_, reason)| reason.to_string());
         let going = parts_of(&removal);
-        let usage: super::walk::Usage = own.iter().map(|part| account.usage(part)).sum();
+        let usage: Usage = own.iter().map(|part| account.usage(part)).sum();
         let unique = account.freed_with(own.iter().filter(|part| going.contains(part)));
         let command = image.chain.len().checked_sub(1).and_then(|last| image.command_of_layer(last));
         StepUsage {

@@ -59,14 +59,10 @@ pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyh
     };
     let (mut lines, mut reclaimed) = (Vec::new(), 0_u64);
     if !choice.volumes.is_empty() {
-        let size = |root: &Path, name: &snapshot::ids::VolumeName| {
-            let data = snapshot::dir::Dir::open(&snapshot::schema::volume::content_path(root, name)).ok();
-            data.and_then(|data| layerfs::tree_size(&data).ok()).unwrap_or(0)
-        };
         let selects = |volume: &snapshot::catalog::Volume| {
             choice.volumes.contains(&volume.name) && !build::is_cache_in_use(root, &volume.name)
         };
-        for (name, size) in store(root, driver)?.prune_volumes(selects, size)? {
+        for (name, size) in store(root, driver)?.prune_volumes(selects)? {
             lines.push(build::digits_of_cache(&name).unwrap_or(&name).to_owned());
             reclaimed = reclaimed.saturating_add(size);
         }

@@ -14,8 +14,7 @@ use super::super::report::TagReport;
 use crate::in_containerd::{NamedImages, NamedTarget};
 use crate::save::{NAMES, ref_name};
 use crate::source::{
-    ArchiveError, ImageSource, LayerBytes, LayerRef, NameError, SourceContents, SourceImage, SourceIndex,
-    SourceManifest, SourceTarget,
+    ImageSource, LayerBytes, LayerRef, SourceContents, SourceImage, SourceIndex, SourceManifest, SourceTarget,
 };
 
 /// A plan for a store without anything in it, and what the images came with.
@@ -90,7 +89,7 @@ pub(super) fn other_blobs<'o>(
         };
         match source.layer(blob) {
             Ok(bytes) => found.push((blob, descriptor.size, bytes)),
-            Err(ArchiveError::Name(NameError::Missing { .. }) | ArchiveError::ForeignLayer { .. }) => {}
+            Err(error) if error.is_absence() => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -100,7 +100,7 @@ impl Tables {
         let written =
             written.filter_map(|one| Some((one.id.clone(), sizes::measure_container(&self.view, one).written?)));
         let written = written.collect();
-        let volumes = df::volumes(catalog, |name| sizes::measure_volume(self.view.root(), name));
+        let volumes = df::volumes(catalog, |name| sizes::measure_volume(self.view.root().dir(), name));
         let rows = [
             ("Images", self.own.taken_out(df::images(&self.view, &written))),
             ("Containers", df::containers(catalog, |one| written.get(&one.id).copied())),
@@ -220,7 +220,7 @@ impl Tables {
                 ("Mountpoint", mountpoint(self.view.catalog(), volume)),
                 ("Labels", container::joined(&volume.labels)),
                 ("Links", links.get(volume.name.as_str()).copied().unwrap_or_default().to_string()),
-                ("Size", size::size4(sizes::measure_volume(self.view.root(), &volume.name))),
+                ("Size", size::size4(sizes::measure_volume(self.view.root().dir(), &volume.name))),
             ])
         };
         let listed = |volume: &&Volume| !volume.has_options && !self.own.kept.volumes.contains(&volume.name);

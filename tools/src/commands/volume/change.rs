@@ -108,13 +108,7 @@ pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyh
     }
     filters.check(Command::VolumePrune)?;
     signals::wait_for_the_end()?;
-    let measure = |root: &Path, name: &snapshot::ids::VolumeName| {
-        snapshot::dir::Dir::open(&snapshot::schema::volume::content_path(root, name))
-            .ok()
-            .and_then(|data| layerfs::tree_size(&data).ok())
-            .unwrap_or(0)
-    };
-    let gone = store(root, driver)?.prune_volumes(|volume| filters.labels_match(&volume.labels), measure)?;
+    let gone = store(root, driver)?.prune_volumes(|volume| filters.labels_match(&volume.labels))?;
     let reclaimed: u64 = gone.iter().map(|(_, size)| *size).sum();
     let lines: Vec<String> = gone.iter().map(|(name, _)| name.to_string()).collect();
     pruning::say_removed(TITLE, &lines, reclaimed)

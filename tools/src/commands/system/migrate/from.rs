@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use images::migrate::{MigrateError, MigrationPlan};
+use images::migrate::{MigrateError, MigrationPlan, digests_of};
 use images::source::{Archive, ImageSource, Opened};
 use registry::Remote;
 use snapshot::catalog::Catalog;
@@ -94,9 +94,7 @@ fn open_archive(path: &Path) -> anyhow::Result<Archive> {
 
 /// The names with digests of all images of a plan, each digest once.
 fn digests(catalog: &Catalog, plan: &MigrationPlan) -> Vec<Reference> {
-    let names = plan.save.images.iter().flat_map(|image| catalog.names_of(image.id));
-    let mut digests: Vec<Reference> =
-        names.filter_map(|name| Reference::parse(name).ok()).filter(|name| name.digest().is_some()).collect();
+    let mut digests: Vec<Reference> = plan.save.images.iter().flat_map(|image| digests_of(catalog, image.id)).collect();
     digests.sort_by_key(|name| (name.digest(), name.canonical()));
     digests.dedup_by_key(|name| name.digest());
     digests

@@ -55,6 +55,8 @@ pub(crate) fn is_interrupted(error: &anyhow::Error) -> bool {
 #[must_use]
 pub fn run(name: &str, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> ExitCode {
     allow_descriptors();
+    let program = name.to_owned();
+    dm::when_udev_is_silent(move |silent| output::complain(&program, &format!("warning: {silent}")));
     let result = command().and_then(|code| {
         output::finish()?;
         Ok(code)

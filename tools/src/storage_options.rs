@@ -99,8 +99,8 @@ fn parse(options: &[String]) -> Result<PoolOptions, String> {
                 value.parse::<u64>().map_err(|error| format!("{key}: {error}: '{value}'"))?;
                 pool.xfs_retries = Some(value.to_owned());
             }
-            // What these choose is always so here: nothing waits for udev, a device goes when it is closed, and one that is
-            // in use is not deleted.
+            // What these choose is always so here: a device goes when it is closed, one that is in use is not deleted, and udev is
+            // waited for where it runs, and not needed where it does not. dockerd refuses to start without it.
             "dm.use_deferred_removal" | "dm.use_deferred_deletion" | "dm.override_udev_sync_check" => drop(truth()?),
             "dm.libdm_log_level" => drop(value.parse::<u8>().map_err(|error| format!("{key}: {error}: '{value}'"))?),
             "dm.directlvm_device" => lvm.device = value.into(),

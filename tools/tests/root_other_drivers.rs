@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
 
+#[path = "driversupport/commands.rs"]
+mod commands;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -210,5 +213,18 @@ fn root_before_content_addresses_is_refused_by_name() {
     for arguments in [&["image", "ls"][..], &["image", "tag", "layerfs-test/busybox:1", "more:1"]] {
         let output = layerfs(&new, arguments);
         assert!(output.status.success(), "{output:?}");
+    }
+}
+
+/// What the README says of each command and driver; of devicemapper it is tried in a virtual machine.
+#[test]
+fn root_each_command_works_on_drivers_with_directories() {
+    if !testkit::is_root() {
+        return;
+    }
+    for driver in ["overlay2", "vfs"] {
+        let dir = testkit::scratch();
+        let layerfs = testkit::program("layerfs");
+        commands::check_commands(layerfs.parent().unwrap(), dir.path(), driver, &[]);
     }
 }

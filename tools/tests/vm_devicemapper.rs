@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "driversupport/commands.rs"]
+mod commands;
 #[path = "vmsupport/cuts.rs"]
 mod cuts;
 #[path = "vmsupport/faults.rs"]
@@ -14,6 +16,8 @@ mod figures;
 mod lvm;
 #[path = "vmsupport/pools.rs"]
 mod pools;
+#[path = "vmsupport/udev.rs"]
+mod udev;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -38,13 +42,13 @@ fn vm_dockerd_uses_our_store_and_we_use_its() {
     let Some(_docker) = testkit::docker() else { return };
     let programs = [&DOCKER[..], &["mkfs.xfs", "mkfs.ext4", "blkid", "setpriv", "thin_check"]].concat();
     let mut machine = testkit::vm::Machine::new(2304, 8, &programs);
-    for name in ["layerfs", "layer-unpack", "image-gc"] {
+    for name in ["layerfs", "layer-unpack", "image-du", "image-gc"] {
         machine = machine.program(&testkit::program(name));
     }
     for name in ARCHIVES {
         machine = machine.file(&testkit::golden(name), &format!("/t/{name}"));
     }
-    machine.run_tests("inside_", true, 3, Duration::from_secs(1200));
+    machine.run_tests("inside_", true, 4, Duration::from_secs(1200));
 }
 
 #[test]
@@ -54,7 +58,8 @@ fn vm_pools_are_set_up_trimmed_and_made_larger() {
     let is_full = testkit::full_sweep();
     let more: &[&str] = if is_full { &lvm::PROGRAMS } else { &[] };
     let programs = [&DOCKER[..], more, &["mkfs.ext4", "blkid", "setpriv", "thin_check", "dmsetup"]].concat();
-    let mut machine = testkit::vm::Machine::new(2304, 8, &programs).program(&testkit::program("layerfs")).empty_disk(3);
+    let machine = testkit::vm::Machine::new(2304, 8, &programs).program(&testkit::program("layerfs"));
+    let mut machine = machine.empty_disk(3).udev();
     for name in ARCHIVES {
         machine = machine.file(&testkit::golden(name), &format!("/t/{name}"));
     }
@@ -286,6 +291,15 @@ fn inside_faults_are_told_and_nothing_is_lost() {
     assert!(said.contains("free blocks of metadata"), "{said}");
     assert_eq!(layerfs(&small, &LISTED).lines().count(), made + 1);
     check(&small);
+}
+
+/// All commands do here what they do on directories, or say that they do not.
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn inside_each_command_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ["--storage-opt", "dm.basesize=256M", "--storage-opt", "dm.fs=ext4"];
+    commands::check_commands(Path::new("/t"), dir.path(), "devicemapper", &options);
 }
 
 #[test]

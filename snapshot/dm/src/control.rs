@@ -3,7 +3,8 @@
 //! Devices are asked for by their names in the kernel, and opened as `/dev/dm-<minor>`, which devtmpfs makes at once and
 //! names by the number alone. Nothing below `/dev/mapper` but `control` is looked at: without udev nobody removes what
 //! is stale there, and another device may have the number by now. So neither udev nor libdevmapper is needed. Where
-//! udev runs, it is told to leave the devices alone: no `blkid` holds one open that is to be removed.
+//! udev runs, it makes the links below `/dev/mapper`, for which a command [waits](crate::udev), and is told to leave the
+//! devices alone otherwise: no `blkid` holds one open that is to be removed.
 
 #![allow(
     unsafe_code,
@@ -22,6 +23,7 @@ use rustix::io::Errno;
 use crate::mapper::{Info, Mapper, MapperError, Problem, Removal};
 use crate::names::{DeviceName, DeviceNumber};
 use crate::target::Table;
+use crate::udev::{Cookie, Udev};
 
 const CONTROL: &str = "/dev/mapper/control";
 
@@ -52,10 +54,13 @@ const STATUS_TABLE: u32 = 1 << 4;
 const BUFFER_FULL: u32 = 1 << 8;
 /// `DM_DEFERRED_REMOVE`: in a request, remove it once it is closed; in an answer, it is going to be.
 const DEFERRED_REMOVE: u32 = 1 << 17;
+/// `DM_UEVENT_GENERATED_FLAG`, in an answer: udev hears of it.
+const EVENT: u32 = 1 << 13;
 
 /// Flags for udev, in the upper half of the event number (`libdevmapper.h`): `DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG`,
-/// `..._DISK_RULES_FLAG` and `..._OTHER_RULES_FLAG`. dockerd gives these to its pool.
-const UDEV_LEAVE_ALONE: u32 = (0x2 | 0x4 | 0x8) << 16;
+/// `..._DISK_RULES_FLAG` and `..._OTHER_RULES_FLAG`, which dockerd gives to its pool, and `DM_UDEV_PRIMARY_SOURCE_FLAG`,
+/// which libdevmapper gives to every event: by it udev knows that the flags are meant, and keeps them for later events.
+const UDEV_LEAVE_ALONE: u32 = (0x2 | 0x4 | 0x8 | 0x40) << 16;
 
 /// Bytes for what follows the header. One target's table has some hundred at most.
 const PAYLOAD: usize = 16 << 10;
@@ -104,7 +109,10 @@ const _: () = assert!(offset_of!(TargetSpec, next) == 20 && offset_of!(TargetSpe
 
 /// The device mapper of the running kernel.
 #[derive(Debug)]
-pub struct Control(File);
+pub struct Control {
+    file: File,
+    udev: Udev,
+}
 
 impl Control {
     /// Opens `/dev/mapper/control`.
@@ -113,14 +121,16 @@ impl Control {
     /// Of the system: [`io::ErrorKind::NotFound`] without a device mapper, [`io::ErrorKind::PermissionDenied`] for a
     /// user who may not use it.
     pub fn open() -> io::Result<Self> {
-        OpenOptions::new().read(true).write(true).open(CONTROL).map(Self)
+        let file = OpenOptions::new().read(true).write(true).open(CONTROL)?;
+        Ok(Self { file, udev: Udev::of_the_system() })
     }
 
-    /// Asks the kernel. `payload` comes after the header.
+    /// Asks the kernel, and waits for udev if that makes an event. `payload` comes after the header.
     fn ask(&self, command: Command, name: &DeviceName, flags: u32, payload: &[u8]) -> Result<Box<Request>, Errno> {
         let size = u32::try_from(size_of::<Request>()).expect("some thousand bytes");
         let start = u32::try_from(offset_of!(Request, payload)).expect("some hundred bytes");
-        let leave_alone = matches!(command, Command::Remove | Command::Suspend) && flags & SUSPEND == 0;
+        let may_make_event = matches!(command, Command::Remove | Command::Suspend) && flags & SUSPEND == 0;
+        let cookie = may_make_event.then(|| self.udev.expect()).flatten();
         let header = Header {
             version: VERSION,
             data_size: size,
@@ -128,7 +138,7 @@ impl Control {
             target_count: u32::from(matches!(command, Command::LoadTable)),
             open_count: 0,
             flags,
-            event: if leave_alone { UDEV_LEAVE_ALONE } else { 0 },
+            event: if may_make_event { UDEV_LEAVE_ALONE | cookie.as_ref().map_or(0, Cookie::number) } else { 0 },
             padding: 0,
             dev: 0,
             name: [0; 128],
@@ -141,9 +151,12 @@ impl Control {
         // `_IOWR(DM_IOCTL, command, struct dm_ioctl)`
         let number = 3 << 30 | (size_of::<Header>() as u32) << 16 | TYPE << 8 | command as u32;
         // SAFETY: the kernel reads and writes `data_size` bytes at the address, and that is the size of `request`.
-        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), number as libc::Ioctl, &raw mut *request) };
+        let result = unsafe { libc::ioctl(self.file.as_raw_fd(), number as libc::Ioctl, &raw mut *request) };
         if result < 0 {
             return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO));
+        }
+        if let Some(cookie) = cookie {
+            self.udev.wait(cookie, request.header.flags & EVENT != 0, name);
         }
         if request.header.flags & BUFFER_FULL != 0 {
             return Err(Errno::TOOBIG);

@@ -55,12 +55,14 @@ mod mapper;
 mod mappings;
 mod names;
 mod node;
+mod semaphore;
 mod sharing;
 mod superblock;
 mod target;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod udev;
 mod volume;
 
 use std::fs::File;
@@ -78,6 +80,7 @@ pub use names::{DeviceName, DeviceNumber, InvalidName, InvalidNumber, ThinId};
 pub use sharing::{Share, Sharing};
 pub use superblock::Superblock;
 pub use target::{InvalidLine, PoolMode, PoolStatus, PoolTable, Table, ThinStatus, ThinTable, Used, WorkingPool};
+pub use udev::{SilentUdev, when_udev_is_silent};
 pub use volume::ThinVolume;
 
 /// Bytes of a sector, the unit of sizes in the device mapper.

@@ -53,12 +53,20 @@ impl Initramfs {
 
     /// Adds a program of this machine, with the libraries that it is linked to.
     pub(crate) fn program(&mut self, from: &Path, path: &Path) {
+        self.program_with(from, path, Path::new("/"), "lib");
+    }
+
+    /// Adds a program that was unpacked below `unpacked`, as are those of its libraries that are in the directory `libraries` there.
+    pub(crate) fn program_with(&mut self, from: &Path, path: &Path, unpacked: &Path, libraries: &str) {
         self.copy(from, path);
-        let output = Command::new("/usr/bin/ldd").arg(from).output().unwrap();
+        let more = unpacked.join(libraries);
+        let output = Command::new("/usr/bin/ldd").arg(from).env("LD_LIBRARY_PATH", &more).output().unwrap();
         // ldd fails for a program without libraries.
         for line in String::from_utf8(output.stdout).unwrap().lines() {
-            if let Some(library) = line.split_whitespace().find(|word| word.starts_with('/')) {
-                self.copy(Path::new(library), Path::new(library));
+            if let Some(library) = line.split_whitespace().map(Path::new).find(|word| word.is_absolute()) {
+                let to =
+                    library.strip_prefix(unpacked).map_or(library.to_owned(), |inside| Path::new("/").join(inside));
+                self.copy(library, &to);
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! qemu (without the processor's help: any machine can do that)
-//!   kernel and modules   target/vm/kernel, by `tools/vm-kernel.sh`
+//!   kernel and modules   target/vm/kernel, by `tools/vm-kernel.sh`, with udevd for the tests that want it
 //!   memory               a root file system with programs of this machine, and the test itself at /t/test
 //!   /dev/vda             an ext4 file system, mounted at /d
 //!   /dev/vdb             an empty disk, if the test wants one
@@ -96,6 +96,13 @@ fn release() -> Option<String> {
     names.find_map(|name| name.strip_prefix("vmlinuz-").map(str::to_owned))
 }
 
+/// udev's one program, and its libraries, below the directory of the kernel.
+const UDEVADM: &str = "udev/bin/udevadm";
+const UDEV_LIBRARIES: &str = "lib/x86_64-linux-gnu";
+
+/// The device mapper's rules for udev, of the package dmsetup.
+const UDEV_RULES: [&str; 3] = ["55-dm.rules", "60-persistent-storage-dm.rules", "95-dm-notify.rules"];
+
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 const BUSYBOX: [&str; 2] = ["/usr/bin/busybox", "/bin/busybox"];
 
@@ -104,7 +111,8 @@ pub fn vm() -> Option<Turn> {
     static TURN: Mutex<()> = Mutex::new(());
     let programs = Path::new(QEMU).exists() && BUSYBOX.iter().any(|path| Path::new(path).exists());
     let need = "qemu-system-x86, busybox-static, and tools/vm-kernel.sh target/vm/kernel (`just vm`)";
-    tier("vm", programs && release().is_some(), need).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner))
+    let unpacked = release().is_some() && kernel_dir().join(UDEVADM).exists();
+    tier("vm", programs && unpacked, need).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A program of this machine by its name.
@@ -172,6 +180,22 @@ impl Machine {
     #[must_use]
     pub fn program(mut self, path: &Path) -> Self {
         self.files.own_program(path, &Path::new("/t").join(path.file_name().unwrap()));
+        self
+    }
+
+    /// Adds udevd with the device mapper's rules. It runs only while a test has started it.
+    #[must_use]
+    pub fn udev(mut self) -> Self {
+        // The program knows by its name what it is.
+        for path in ["/bin/udevadm", "/lib/systemd/systemd-udevd"] {
+            let (from, unpacked) = (kernel_dir().join(UDEVADM), kernel_dir().join("udev"));
+            self.files.program_with(&from, Path::new(path), &unpacked, UDEV_LIBRARIES);
+        }
+        self.files.program(&find_program("dmsetup"), Path::new("/sbin/dmsetup"));
+        for rules in UDEV_RULES {
+            let path = Path::new("/lib/udev/rules.d").join(rules);
+            self.files.copy(&path, &path);
+        }
         self
     }
 

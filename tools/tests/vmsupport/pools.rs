@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
 
+use super::udev::{self, Udevd};
 use super::{
     BUSYBOX, FLAGS, LISTED, archive_with_file, check, import_file, layerfs, new_root, refused, run, sorted, text,
 };
@@ -152,10 +153,34 @@ fn at_length_containers_run() {
     check(&root);
 }
 
-/// A pool that stays active whoever works with it, as LVM keeps one: we write, dockerd uses what we wrote, we read it.
+/// The name in the device mapper of what a container has its files on, as docker says it.
+fn device_of(inspect: impl Fn(&[&str]) -> String) -> String {
+    inspect(&["container", "inspect", "-f", "{{.GraphDriver.Data.DeviceName}}", "runs"]).trim().to_owned()
+}
+
+/// A change while udevd does not answer any more: it is waited for, until it ends.
+fn change_while_udevd_ends(udevd: Udevd, root: &Path, options: &[&str]) {
+    udevd.pause();
+    let options: Vec<&str> = options.iter().flat_map(|option| ["--storage-opt", *option]).collect();
+    let mut command = Command::new("/t/layerfs");
+    command.arg("--root").arg(root).args(options).args(["container", "create", "--network", "none", BUSYBOX, "true"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(testkit::run::until(|| udev::cookies() > 0), "nobody waits for udev");
+    drop(udevd);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{output:?}");
+    let expected = "layerfs: warning: udev has ended and has not completed the cookie 0xd4d";
+    assert!(said.starts_with(expected) && said.lines().count() == 1, "{said}");
+    assert_eq!(udev::cookies(), 0);
+}
+
+/// A pool that stays active whoever works with it, as LVM keeps one: we write, dockerd uses what we wrote, we read it. udevd is at
+/// work, too, and what it makes of our devices is what it makes of dockerd's.
 #[test]
 #[ignore = "runs in the virtual machine"]
 fn within_a_ready_pool_is_used() {
+    let udevd = Udevd::start();
     let dir = tempfile::tempdir().unwrap();
     let root = new_root(&dir);
     let loops =
@@ -165,18 +190,40 @@ fn within_a_ready_pool_is_used() {
     let options = ["dm.thinpooldev=/dev/mapper/ready-pool", "dm.basesize=256M", "dm.fs=ext4"];
     import(&root, &options, "/t/busybox-20.10.tar");
     assert!(!root.join("devicemapper/devicemapper").exists());
-    let ours = with(&root, &options, &LISTED);
+    let listed = with(&root, &options, &LISTED);
     let saved = dir.path().join("saved.tar");
     with(&root, &options, &["image", "save", BUSYBOX, "-o", text(&saved)]);
     super::check_saved(&[&saved]);
     let said = with(&root, &options, &["container", "run", "--rm", "--network", "none", BUSYBOX, "echo", "it runs"]);
     assert_eq!(said, "it runs\n");
+    assert_eq!(udev::cookies(), 0);
+    udevd.settle();
+    assert_eq!(udev::links(), ["ready-pool"]);
+    // The device of a container is there as long as that runs.
+    let sleeps = ["run", "-d", "--name", "runs", "--network=none", BUSYBOX, "sleep", "10000"];
+    with(&root, &options, &[&["container"][..], &sleeps].concat());
+    assert_eq!(udev::cookies(), 0);
+    let ours = device_of(|arguments| with(&root, &options, arguments));
+    assert_eq!(udev::links(), [ours.as_str(), "ready-pool"]);
+    let node = udev::leads_to(&ours);
+    assert_eq!(std::fs::read_to_string(format!("/sys/block/{node}/dm/name")).unwrap().trim(), ours);
+    with(&root, &options, &["container", "rm", "-f", "runs"]);
+    udevd.settle();
+    assert_eq!((udev::links(), udev::cookies()), (vec!["ready-pool".to_owned()], 0));
+    let ours = listed;
 
     let given: Vec<String> = options[..2].iter().map(|option| format!("--storage-opt={option}")).collect();
-    let flags: Vec<&str> = FLAGS.iter().copied().chain(given.iter().map(String::as_str)).collect();
+    // With udev it has not to be told to do without.
+    let flags: Vec<&str> = FLAGS[..1].iter().copied().chain(given.iter().map(String::as_str)).collect();
     let daemon = Dockerd::start_with(&root, &flags);
     assert_eq!(sorted(&daemon.ok(&LISTED)), sorted(&ours));
     daemon.load(Path::new("/t/layers-20.10.tar"));
+    daemon.ok(&sleeps);
+    let theirs = device_of(|arguments| daemon.ok(arguments));
+    assert_eq!(udev::links(), [theirs.as_str(), "ready-pool"]);
+    daemon.ok(&["rm", "-f", "runs"]);
+    udevd.settle();
+    assert_eq!((udev::links(), udev::cookies()), (vec!["ready-pool".to_owned()], 0));
     let theirs = sorted(&daemon.ok(&LISTED));
     daemon.stop();
     assert_eq!(sorted(&with(&root, &options, &LISTED)), theirs);
@@ -201,6 +248,7 @@ fn within_a_ready_pool_is_used() {
         .unwrap();
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains("the pool is in use"), "{said}");
+    change_while_udevd_ends(udevd, &root, &options[..1]);
     // Not active any more, it is rescued from its two devices.
     dmsetup(&["remove", "ready-pool"]);
     let rescued = dir.path().join("rescued");

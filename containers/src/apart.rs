@@ -7,13 +7,14 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use layerfs::ChainId;
 use nix::libc::SIGKILL;
-use runtime::{Created, Exit, Runtime, RuntimeError, Stdio};
+use runtime::{Created, Exit, Runtime, RuntimeError, Starter, Stdio};
 use snapshot::catalog::Catalog;
 use snapshot::driver::{Driver, LayerOrder};
 use snapshot::edit::{HeldLayer, Transaction, WriteOptions};
@@ -82,18 +83,20 @@ impl Apart {
         self.held.directories()
     }
 
-    /// Starts the command, once. Nobody may write to the store until this returns: the layer is mounted for a moment.
+    /// Starts the command, once; `starter` is what starts all commands of a build. Nobody may write to the store until this returns: the
+    /// layer is mounted for a moment.
     ///
     /// # Errors
     /// [`ContainerError`]
     pub fn start(
         &self,
+        starter: &Arc<Starter>,
         catalog: &Catalog,
         config: RunConfig,
         host: HostConfig,
     ) -> Result<ApartCommand<'_>, ContainerError> {
         let id = self.held.name().to_string();
-        let runtime = Runtime::find("builtin", &self.dir().join("state"))?.tied();
+        let runtime = Runtime::find("builtin", &self.dir().join("state"))?.started_by(starter);
         match self.begin(catalog, config, host, &runtime, &id) {
             Ok(started) => Ok(ApartCommand { started, runtime, id, _apart: self }),
             Err(error) => {

@@ -49,6 +49,7 @@ pub use stdio::{Stdio, WindowSize};
 pub use versions::Version;
 
 use builtin::Builtin;
+pub use builtin::Starter;
 use external::External;
 
 /// Closes all that the one who started this process has left open in it, but standard input, output and error: a process that
@@ -85,14 +86,14 @@ pub struct Created {
     relay: Option<std::thread::JoinHandle<()>>,
     waiting: Option<builtin::Waiting>,
     /// Ends the container when this is dropped, if it is tied to this process.
-    guard: Option<builtin::Guard>,
+    tie: Option<builtin::Tie>,
     /// The call that does everything, if the process is a runtime that runs a container to its end.
     whole: Option<external::Whole>,
 }
 
 impl Created {
     fn of(pid: i32) -> Self {
-        Self { pid, terminal: None, relay: None, waiting: None, guard: None, whole: None }
+        Self { pid, terminal: None, relay: None, waiting: None, tie: None, whole: None }
     }
 
     /// How the container's first process ended, from how the process of [`pid`](Self::pid) did: that may be a runtime, which ends
@@ -160,6 +161,17 @@ impl Runtime {
     pub fn tied(mut self) -> Self {
         if let Kind::Builtin(builtin) = &mut self.0 {
             builtin.tied = true;
+        }
+        self
+    }
+
+    /// Containers that are created from now on are started by `starter`, where it can, and end with this process. Only the built-in
+    /// runtime does this.
+    #[must_use]
+    pub fn started_by(mut self, starter: &std::sync::Arc<Starter>) -> Self {
+        if let Kind::Builtin(builtin) = &mut self.0 {
+            builtin.tied = true;
+            builtin.starter = Some(std::sync::Arc::clone(starter));
         }
         self
     }

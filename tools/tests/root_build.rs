@@ -89,6 +89,30 @@ fn names_in(dir: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
+/// The processes that a process has started, and those that they have.
+fn descendants(pid: u32) -> Vec<u32> {
+    let tasks = format!("/proc/{pid}/task");
+    let children = |task: &String| std::fs::read_to_string(format!("{tasks}/{task}/children")).unwrap_or_default();
+    let texts: Vec<String> = std::fs::read_dir(&tasks).map_or_else(
+        |_| Vec::new(),
+        |found| found.flatten().map(|task| children(&task.file_name().into_string().unwrap())).collect(),
+    );
+    let direct: Vec<u32> =
+        texts.iter().flat_map(|text| text.split_whitespace()).map(|pid| pid.parse().unwrap()).collect();
+    direct.iter().flat_map(|&pid| std::iter::once(pid).chain(descendants(pid))).collect()
+}
+
+/// The names of the control groups of a process, without those that an hierarchy has for all.
+fn groups_of(pid: u32) -> Vec<String> {
+    let table = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    table.lines().filter_map(|line| line.rsplit_once('/')).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// Whether a process is there and is of the built-in runtime, be it a container's first one that has not begun.
+fn is_of_runtime(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("runtime-stage"))
+}
+
 /// Whether a process has this text among its arguments.
 fn runs(text: &str) -> bool {
     let is_number = |name: &String| name.bytes().all(|byte| byte.is_ascii_digit());
@@ -102,6 +126,12 @@ fn has_group(names: &[String]) -> bool {
     let places =
         names_in(all).into_iter().map(|hierarchy| all.join(hierarchy).join("docker")).chain([all.join("docker")]);
     places.flat_map(|place| names_in(&place)).any(|name| names.contains(&name))
+}
+
+/// Whether this machine has control groups to write to.
+fn has_any_group() -> bool {
+    let made = Path::new("/sys/fs/cgroup/devices").join(format!("layerfs-test-{}", std::process::id()));
+    std::fs::create_dir(&made).and_then(|()| std::fs::remove_dir(&made)).is_ok()
 }
 
 /// A command runs apart from all containers, and ends with its build. What the build leaves is taken away by the next command that
@@ -119,7 +149,7 @@ fn a_build_that_is_killed_while_a_command_runs_leaves_nothing_for_long() {
     std::fs::write(context.join("Dockerfile"), text).unwrap();
     let layers = root.join("image/overlay2/layerdb");
     let mut seed = 18_u64;
-    let mut met = 0;
+    let (mut met, mut joined) = (0, 0);
     for round in 0..20 {
         let mut command = Command::new(testkit::program("layerfs"));
         command.arg("--root").arg(&root).args(["build", "--no-sync"]).arg(&context).env("TMPDIR", dir.path());
@@ -133,6 +163,10 @@ fn a_build_that_is_killed_while_a_command_runs_leaves_nothing_for_long() {
         std::thread::sleep(std::time::Duration::from_millis(20 + (seed >> 33) % 200));
         // Who else reads or writes meanwhile takes nothing away.
         let held = names_in(&layers.join("mounts"));
+        let (started, own) = (descendants(build.id()), groups_of(build.id()));
+        let mut groups: Vec<String> = started.iter().flat_map(|&pid| groups_of(pid)).collect();
+        groups.retain(|name| !name.is_empty() && !own.contains(name));
+        joined += groups.len();
         build.kill().unwrap();
         build.wait().unwrap();
         met += held.len();
@@ -143,10 +177,13 @@ fn a_build_that_is_killed_while_a_command_runs_leaves_nothing_for_long() {
         assert_eq!(names_in(&root.join("overlay2")).len(), names_in(&layers.join("sha256")).len() + 1);
         assert_eq!(names_in(&root.join("containers")), [""; 0]);
         // The command and its control groups go by themselves.
-        assert!(until(|| !runs(&mark) && !has_group(&held)), "the command is still there");
+        assert!(until(|| !runs(&mark) && !has_group(&groups)), "the command is still there");
+        assert!(until(|| !started.iter().any(|&pid| is_of_runtime(pid))), "what starts commands is still there");
         assert_eq!(names_in(dir.path()).iter().filter(|name| name.starts_with("layerfs-build-")).count(), 0);
     }
     assert!(met > 0, "no build was killed while a command ran");
+    // Where there are none to be had, nothing can be left.
+    assert!(joined > 0 || !has_any_group(), "no build was in groups of its own");
     assert_whole(&root);
 }
 

@@ -225,6 +225,36 @@ RUN --mount=target=/c,rw touch /c/new
     assert_whole(&root);
 }
 
+/// Whether this machine has the control groups that say which devices may be used.
+fn has_device_groups() -> bool {
+    let made = Path::new("/sys/fs/cgroup/devices").join(format!("layerfs-modern-{}", std::process::id()));
+    std::fs::create_dir(&made).and_then(|()| std::fs::remove_dir(&made)).is_ok()
+}
+
+/// The commands of a build are all in the control groups that the first one was given, and none can use a device of the host's,
+/// whatever nodes it makes.
+#[test]
+fn no_command_of_a_build_can_use_the_hosts_devices() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    let ask = "sed -n 's/^.*:devices:/group: /p' /proc/self/cgroup; mknod n c 1 5; mknod k c 1 11; \\
+        for node in n k; do head -c 1 $node >/dev/null 2>&1 && echo $node: open || echo $node: shut; done; rm n k";
+    let dockerfile =
+        format!("FROM layerfs-test/busybox:1\nRUN {ask}\nRUN :; {ask}\nFROM scratch\nCOPY --from=0 /bin/true /\n");
+    let (_, said) = build(&root, &context, &dockerfile, &["--no-cache"]);
+    let heard = |word: &str| -> Vec<&str> { said.lines().filter_map(|line| Some(line.split_once(word)?.1)).collect() };
+    // A program of the host's, in its groups, may read the kernel's messages.
+    assert_eq!(heard(" k: "), ["shut", "shut"], "{said}");
+    if has_device_groups() {
+        assert_eq!(heard(" n: "), ["open", "open"], "{said}");
+        let groups = heard(" group: ");
+        assert_eq!((groups.len(), groups[0]), (2, groups[1]), "{said}");
+    }
+}
+
 #[test]
 fn flags_that_buildkit_has_since_take_effect() {
     if !testkit::is_root() {

@@ -32,9 +32,10 @@ mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use images::source::Platform;
+use runtime::Starter;
 use snapshot::ids::ImageId;
 use snapshot::schema::config::ImageConfig;
 
@@ -118,6 +119,7 @@ pub(crate) fn build(
         needed,
         together: Together::new(place.interrupted),
         once: Once::default(),
+        starter: Arc::default(),
         caches: Mutex::default(),
         bases: Mutex::default(),
         unused: Mutex::new(unused),
@@ -147,6 +149,8 @@ pub(crate) struct Shared<'b> {
     together: Together<'b>,
     /// The steps that stages do for each other.
     once: Once,
+    /// What starts commands.
+    starter: Arc<Starter>,
     /// Who makes the directory of a cache.
     caches: Mutex<()>,
     /// Images that were looked up, by name and platform.

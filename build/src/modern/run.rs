@@ -129,7 +129,7 @@ impl Builder<'_, '_> {
             let _writing = shared.store.writing();
             let moment = shared.store.moment();
             let catalog = moment.catalog();
-            apart.start(&catalog, config, host)?
+            apart.start(&shared.starter, &catalog, config, host)?
         };
         let code = started.finish(shared.place.interrupted, &mut hear)?;
         output.end()?;

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 enum Watch {
     /// These directories of control groups are about to be made.
     Groups(Vec<PathBuf>),
-    /// This is the container's first process, with its descriptor.
+    /// This is the first process of a container, with its descriptor. There may be several.
     Process,
 }
 
@@ -47,11 +48,12 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Guards a process that has not begun yet.
-    pub(super) fn watch(&self, pid: i32) -> io::Result<()> {
+    /// Guards a process that has not begun yet. Returns its descriptor.
+    pub(super) fn watch(&self, pid: i32) -> io::Result<OwnedFd> {
         let gone = || io::Error::from_raw_os_error(libc::ESRCH);
         let process = pidfd_open(Pid::from_raw(pid).ok_or_else(gone)?, PidfdFlags::empty())?;
-        self.tell(&Watch::Process, Some(&process))
+        self.tell(&Watch::Process, Some(&process))?;
+        Ok(process)
     }
 
     fn tell(&self, what: &Watch, process: Option<&OwnedFd>) -> io::Result<()> {
@@ -81,14 +83,17 @@ pub(super) fn run(socket: &OwnedFd) -> i32 {
     let _ = rustix::stdio::dup2_stderr(io::stdin());
     let _ = rustix::process::chdir("/");
     let _ = send(socket, &std::process::id(), &[]);
-    let (mut dirs, mut watched): (Vec<PathBuf>, Option<OwnedFd>) = (Vec::new(), None);
-    while let Ok(Some((what, mut descriptors))) = receive::<Watch>(socket) {
+    let (mut dirs, mut watched): (Vec<PathBuf>, Vec<OwnedFd>) = (Vec::new(), Vec::new());
+    while let Ok(Some((what, descriptors))) = receive::<Watch>(socket) {
         match what {
             Watch::Groups(named) => dirs = named,
-            Watch::Process => watched = descriptors.pop(),
+            Watch::Process => {
+                watched.retain(|process| !has_ended(process));
+                watched.extend(descriptors);
+            }
         }
     }
-    if let Some(process) = &watched {
+    for process in &watched {
         // Where all went well, the process has ended already.
         let _ = sys::send_signal(process, libc::SIGKILL);
     }
@@ -102,4 +107,28 @@ pub(super) fn run(socket: &OwnedFd) -> i32 {
         std::thread::sleep(Duration::from_millis(1));
     }
     0
+}
+
+/// Whether a process has ended, be it that nobody has waited for it yet.
+fn has_ended(process: &OwnedFd) -> bool {
+    let mut ask = [PollFd::new(process, PollFlags::IN)];
+    matches!(poll(&mut ask, Some(&Timespec::default())), Ok(1))
+}
+
+/// What ends a container, if it has not ended, when this is dropped.
+#[derive(Debug)]
+pub(crate) enum Tie {
+    /// A guard of its own.
+    Own { _guard: Guard },
+    /// Its first process; the guard that watches it watches others, too.
+    Process(OwnedFd),
+}
+
+impl Drop for Tie {
+    fn drop(&mut self) {
+        if let Self::Process(process) = self {
+            // Where all went well, it has ended already.
+            let _ = sys::send_signal(process, libc::SIGKILL);
+        }
+    }
 }

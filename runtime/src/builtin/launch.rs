@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio as Pipe};
+use std::process::{Child, Command, Stdio as Pipe};
 
 use rustix::fs::CWD;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
@@ -25,12 +25,46 @@ pub(crate) struct Waiting(OwnedFd);
 /// The outer stage, and our end of the conversation with it and the inner one. The stage ends when this is dropped,
 /// unless it has got its work.
 #[derive(Debug)]
-pub(super) struct Outside {
+pub(super) struct Outside<'s> {
     socket: Option<OwnedFd>,
-    process: Child,
+    process: Process<'s>,
 }
 
-impl Outside {
+/// Where the outer stage comes from.
+#[derive(Debug)]
+enum Process<'s> {
+    /// This process has started it.
+    Started(Child),
+    /// The starter at the other end of this socket has made it.
+    Copied(&'s OwnedFd),
+}
+
+impl Process<'_> {
+    /// Waits for its end. Returns its exit status, and `None` if it was killed.
+    fn wait(&mut self) -> Result<Option<i32>, RuntimeError> {
+        match self {
+            Self::Started(process) => {
+                let status = process.wait().map_err(RuntimeError::io("waiting for the built-in runtime"))?;
+                Ok(status.code())
+            }
+            Self::Copied(starter) => match report(starter)?.0 {
+                Report::Copied(status) => Ok(status),
+                Report::Failed { status, message } => Err(failure(status, message)),
+                _ => Err(ended()),
+            },
+        }
+    }
+}
+
+impl<'s> Outside<'s> {
+    /// Lets a starter make it. Nobody else may talk to the starter as long as this lives.
+    pub(super) fn copied(starter: &'s OwnedFd) -> Result<Self, RuntimeError> {
+        let (socket, theirs) = pair().map_err(RuntimeError::io("making a socket"))?;
+        send(starter, &Outer::Copy, &[theirs.as_fd()]).map_err(RuntimeError::io("talking to the built-in runtime"))?;
+        Ok(Self { socket: Some(socket), process: Process::Copied(starter) })
+    }
+
+    /// Starts it.
     pub(super) fn start() -> Result<Self, RuntimeError> {
         sys::adopt_orphans().map_err(RuntimeError::io("becoming the parent of the container's processes"))?;
         let (socket, theirs) = pair().map_err(RuntimeError::io("making a socket"))?;
@@ -40,7 +74,7 @@ impl Outside {
             .map_or_else(|| PathBuf::from(SELF), |file| format!("/proc/self/fd/{}", file.as_raw_fd()).into());
         let started = Command::new(path).arg(STAGE).stdin(theirs).stdout(Pipe::null()).env_clear().spawn();
         let process = started.map_err(RuntimeError::io("starting the built-in runtime"))?;
-        Ok(Self { socket: Some(socket), process })
+        Ok(Self { socket: Some(socket), process: Process::Started(process) })
     }
 
     pub(super) fn socket(&self) -> &OwnedFd {
@@ -49,23 +83,26 @@ impl Outside {
 
     /// Waits for the end of the stage, which has got its work: it ends as soon as it has made the next stage, and waits
     /// for nobody.
-    fn end(mut self) -> Result<(OwnedFd, ExitStatus), RuntimeError> {
-        let status = self.process.wait().map_err(RuntimeError::io("waiting for the built-in runtime"))?;
-        Ok((self.socket.take().expect("nobody else takes it"), status))
+    fn end(mut self) -> Result<(OwnedFd, Option<i32>), RuntimeError> {
+        let socket = self.socket.take().expect("nobody else takes it");
+        Ok((socket, self.process.wait()?))
     }
 }
 
-impl Drop for Outside {
+impl Drop for Outside<'_> {
     fn drop(&mut self) {
-        drop(self.socket.take());
-        // The stage has nobody to listen to any more, or has ended before.
-        let _ = self.process.wait();
+        // Whoever has taken it has waited.
+        if let Some(socket) = self.socket.take() {
+            drop(socket);
+            // The stage has nobody to listen to any more, or has ended before.
+            let _ = self.process.wait();
+        }
     }
 }
 
 /// Lets the stages make a container, and waits until the inner one is ready.
 pub(super) fn launch(
-    outside: Outside,
+    outside: Outside<'_>,
     outer: &Outer,
     inner: impl FnOnce(Option<crate::WindowSize>) -> Inner,
     space: Option<BorrowedFd<'_>>,
@@ -94,8 +131,23 @@ pub(super) fn launch(
 /// Whether the outer stage, which has ended like this, has sent the number of the inner one, or why there is none. One
 /// that was killed may have started the inner one and said nothing: then nothing more comes, although the inner one
 /// holds the socket.
-fn has_spoken(status: ExitStatus) -> bool {
-    matches!(status.code(), Some(outer::SENT | outer::FAILED))
+fn has_spoken(status: Option<i32>) -> bool {
+    matches!(status, Some(outer::SENT | outer::FAILED))
+}
+
+/// The next report of a stage; that there is none any more is an error.
+fn report(socket: &OwnedFd) -> Result<(Report, Vec<OwnedFd>), RuntimeError> {
+    let report = receive::<Report>(socket).map_err(RuntimeError::io("talking to the built-in runtime"))?;
+    report.ok_or_else(ended)
+}
+
+/// Waits until a starter has joined its groups.
+pub(super) fn joined(starter: &OwnedFd) -> Result<(), RuntimeError> {
+    match report(starter)?.0 {
+        Report::Ready => Ok(()),
+        Report::Failed { status, message } => Err(failure(status, message)),
+        _ => Err(ended()),
+    }
 }
 
 /// Waits until the container is ready; returns the other end of its terminal. The inner stage ends when the socket is closed.
@@ -105,9 +157,9 @@ fn ready(socket: &OwnedFd, spoken: bool, pid: &mut Option<i32>) -> Result<Option
     }
     let mut terminal = None;
     loop {
-        let report = receive::<Report>(socket).map_err(RuntimeError::io("talking to the built-in runtime"))?;
-        let (report, mut descriptors) = report.ok_or_else(ended)?;
+        let (report, mut descriptors) = report(socket)?;
         match report {
+            Report::Copied(_) => return Err(ended()),
             Report::Pid(number) => *pid = Some(number),
             Report::Terminal => terminal = descriptors.pop(),
             Report::Ready if pid.is_some() => return Ok(terminal),
@@ -189,7 +241,7 @@ mod tests {
         let (done, waits) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let mut pid = None;
-            let result = ready(&socket, has_spoken(status), &mut pid);
+            let result = ready(&socket, has_spoken(status.code()), &mut pid);
             let _ = done.send(result.is_err() && pid.is_none());
         });
         assert_eq!(waits.recv_timeout(Duration::from_secs(60)), Ok(true));

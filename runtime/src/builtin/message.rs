@@ -3,6 +3,13 @@
 //! ```text
 //! caller -> outer stage    Guard, with one         the other end of the guard's own conversation
 //! caller -> outer stage    Enter                   which name spaces, which control groups
+//!
+//!
+//! caller -> starter        Join                    which control groups; it was an outer stage until then
+//! starter -> caller        Ready or Failed
+//! caller -> starter        Copy, with one          the conversation of an outer stage that it makes
+//! starter -> caller        Copied or Failed        how that stage has ended
+//!
 //! caller -> inner stage    Inner, with descriptors what to run
 //! outer  -> caller         Pid                     of the inner stage
 //! inner  -> caller         Terminal, with one      its other end, if there is one
@@ -35,6 +42,13 @@ use crate::stdio::WindowSize;
 pub(super) enum Outer {
     /// Makes a guard, which talks through the descriptor that comes with this.
     Guard,
+    /// Joins these directories of control groups.
+    Join {
+        /// The directories.
+        groups: Vec<PathBuf>,
+    },
+    /// Makes a copy of itself, an outer stage that talks through the descriptor that comes with this, and waits for its end.
+    Copy,
     /// Makes the inner stage, and ends.
     Enter {
         /// `CLONE_NEW*` of the name spaces to make.
@@ -77,7 +91,12 @@ pub(super) enum Report {
     Pid(i32),
     Terminal,
     Ready,
-    Failed { status: u8, message: String },
+    /// The exit status of an outer stage that a starter has made; `None` if it was killed.
+    Copied(Option<i32>),
+    Failed {
+        status: u8,
+        message: String,
+    },
 }
 
 /// What lets a container begin.

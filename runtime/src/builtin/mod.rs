@@ -22,6 +22,7 @@ mod message;
 mod outer;
 mod procfs;
 mod program;
+mod starter;
 mod supported;
 mod terminal;
 mod tree;
@@ -31,15 +32,18 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use nix::sched::CloneFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use self::groups::Groups;
-pub(crate) use self::guard::Guard;
+use self::guard::Guard;
+pub(crate) use self::guard::Tie;
 pub(crate) use self::launch::Waiting;
 use self::launch::{Outside, begin, end, launch};
 use self::message::{Inner, Outer};
+pub use self::starter::Starter;
 use crate::error::{RuntimeError, Stage};
 use crate::oci::{self, LinuxNamespaceType, Spec};
 use crate::state::{self, Record, State, Status};
@@ -72,11 +76,13 @@ pub(crate) struct Builtin {
     state: PathBuf,
     /// Whether a container ends with the process that has created it.
     pub(crate) tied: bool,
+    /// What starts containers that differ in nothing that control groups do.
+    pub(crate) starter: Option<Arc<Starter>>,
 }
 
 impl Builtin {
     pub(crate) fn new(state: &Path) -> Self {
-        Self { state: state.to_owned(), tied: false }
+        Self { state: state.to_owned(), tied: false, starter: None }
     }
 
     pub(crate) fn create(&self, bundle: &Path, id: &str, stdio: Stdio) -> Result<Created, RuntimeError> {
@@ -119,6 +125,16 @@ impl Builtin {
         record: &mut Record,
         stdio: Stdio,
     ) -> Result<(Created, Groups), RuntimeError> {
+        if let Some(starter) = &self.starter
+            && let Some(mut working) = starter.work(spec)?
+        {
+            let created = working.make(spec, path, stdio)?;
+            record.pid = created.pid;
+            record.started = state::started(created.pid).unwrap_or(0);
+            // They are the starter's.
+            record.groups.clear();
+            return Ok((created, Groups::default()));
+        }
         let outside = Outside::start()?;
         let guard = self.tied.then(|| Guard::start(outside.socket(), &record.groups)).transpose();
         let guard = guard.map_err(RuntimeError::io("guarding the container"))?;
@@ -131,7 +147,7 @@ impl Builtin {
         if let Some(guard) = guard {
             let watched = guard.watch(created.pid).map_err(RuntimeError::io("guarding the container"));
             watched.inspect_err(|_| end(created.pid))?;
-            created.guard = Some(guard);
+            created.tie = Some(Tie::Own { _guard: guard });
         }
         record.pid = created.pid;
         record.started = state::started(created.pid).unwrap_or(0);

@@ -27,11 +27,6 @@ impl Udevd {
     pub(super) fn pause(&self) {
         rustix::process::kill_process(Pid::from_child(&self.0), Signal::STOP).unwrap();
     }
-
-    /// Waits until it has done all that there is to do.
-    pub(super) fn settle(&self) {
-        assert!(udevadm(&["settle", "--timeout=300"]), "udevd has not finished");
-    }
 }
 
 impl Drop for Udevd {
@@ -47,8 +42,13 @@ fn udevadm(arguments: &[&str]) -> bool {
     Command::new("udevadm").env(EVEN_HERE.0, EVEN_HERE.1).args(arguments).output().unwrap().status.success()
 }
 
+/// Waits until `/dev/mapper` has these names. A device that goes when it is closed may take a moment, and udev after it.
+pub(super) fn links_become(expected: &[&str]) {
+    assert!(testkit::run::until(|| links() == expected), "{:?}, not {expected:?}", links());
+}
+
 /// What there is below `/dev/mapper`.
-pub(super) fn links() -> Vec<String> {
+fn links() -> Vec<String> {
     let names = fs::read_dir("/dev/mapper").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| name != "control").collect();
     names.sort();

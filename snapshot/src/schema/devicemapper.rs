@@ -155,4 +155,29 @@ mod tests {
         let set = br#"{"next_device_id":10,"BaseDeviceUUID":"40419af9-","BaseDeviceFilesystem":"xfs"}"#;
         assert_eq!(encode(&gojson::from_slice::<DeviceSetFile>(set).unwrap()), set);
     }
+
+    /// Five whole directories that dockerd wrote, two of them cut off by a loss of power.
+    #[test]
+    fn directories_of_dockerd_are_written_as_they_were() {
+        let lines = std::fs::read_to_string(testkit::testdata("devicemapper/metadata.txt")).unwrap();
+        let (mut directories, mut devices) = (std::collections::BTreeSet::new(), 0);
+        for line in lines.lines() {
+            let mut words = line.splitn(3, ' ');
+            let [directory, name, content] = std::array::from_fn(|_| words.next().unwrap());
+            directories.insert(directory);
+            let bytes = content.as_bytes();
+            let written = match name {
+                TRANSACTION => encode(&gojson::from_slice::<TransactionFile>(bytes).unwrap()),
+                DEVICE_SET => encode(&gojson::from_slice::<DeviceSetFile>(bytes).unwrap()),
+                _ => {
+                    let device = DeviceFile::decode(bytes).unwrap();
+                    devices += 1;
+                    assert_eq!(device.initialized, name == BASE, "{line}");
+                    encode(&device)
+                }
+            };
+            assert_eq!(String::from_utf8(written).unwrap(), content, "{line}");
+        }
+        assert_eq!((directories.len(), devices), (5, 34));
+    }
 }

@@ -114,6 +114,10 @@ impl<'o> Monitor<'o> {
         own_path(&self.root_path, &self.id)
     }
 
+    fn log_path(&self) -> PathBuf {
+        self.own().join(format!("{}-json.log", self.id))
+    }
+
     fn watch(&mut self) -> Result<(), ContainerError> {
         let mut files = read(self.root.dir(), &self.id)?;
         let mounted = self.mount().map_err(|error| self.explained(error))?;
@@ -135,9 +139,9 @@ impl<'o> Monitor<'o> {
         files.config.hostname_path = text(&network_files.hostname);
         files.config.hosts_path = text(&network_files.hosts);
         files.config.resolv_conf_path = text(&network_files.resolv_conf);
-        let log = self.log(&files)?;
+        let log = output.log;
         if log.is_some() {
-            files.config.log_path = own.join(format!("{}-json.log", self.id)).display().to_string();
+            files.config.log_path = self.log_path().display().to_string();
         }
         let (events, happened) = mpsc::channel();
         self.listen(&events, output.input, created.terminal.as_ref())?;
@@ -219,6 +223,8 @@ impl<'o> Monitor<'o> {
         let settings = settings::from_files(&self.root_path, files, mounted.path().to_path_buf(), network_files)?;
         let path = self.place.bundle();
         settings::write_bundle(&path, &settings)?;
+        // It is there from here on, also if the runtime then fails.
+        let log = self.log(files)?;
         let config = files.config.config.clone().unwrap_or_default();
         let pipe = || io::pipe().map_err(ContainerError::io("making a pipe for", &path));
         if config.tty {
@@ -234,7 +240,7 @@ impl<'o> Monitor<'o> {
             let copy =
                 || terminal.try_clone().map(File::from).map_err(ContainerError::io("copying a terminal of", &path));
             let output =
-                Output { input: config.open_stdin.then(copy).transpose()?, streams: vec![("stdout", copy()?)] };
+                Output { input: config.open_stdin.then(copy).transpose()?, streams: vec![("stdout", copy()?)], log };
             return Ok((created, output));
         }
         let (out, stdout) = pipe()?;
@@ -248,14 +254,14 @@ impl<'o> Monitor<'o> {
         let stdio = Stdio::Files { stdin, stdout: stdout.into(), stderr: stderr.into() };
         let created = self.runtime.create(&self.place.bundle(), self.id.as_str(), stdio)?;
         let streams = vec![("stdout", File::from(OwnedFd::from(out))), ("stderr", File::from(OwnedFd::from(errors)))];
-        Ok((created, Output { input, streams }))
+        Ok((created, Output { input, streams, log }))
     }
 
     fn log(&self, files: &ContainerFiles) -> Result<Option<Log>, ContainerError> {
         if files.host.log_config.kind != "json-file" {
             return Ok(None);
         }
-        let path = self.own().join(format!("{}-json.log", self.id));
+        let path = self.log_path();
         let log = Log::open(&path, &files.host.log_config, attributes(files));
         log.map(Some).map_err(ContainerError::io("opening", &path))
     }
@@ -325,14 +331,16 @@ impl<'o> Monitor<'o> {
             };
             let state = files.state();
             (state.exit_code, state.error) = (code, helper::text(error));
-            // The files for `/etc` exist from the first try on.
+            // The files for `/etc` exist from the first try on, and the log where the runtime was asked.
             let own = self.own();
+            let log = format!("{}-json.log", self.id);
             let path = |name: &str| own.join(name).exists().then(|| own.join(name).display().to_string());
             let config = &mut files.config;
             for (name, field) in [
                 ("hostname", &mut config.hostname_path),
                 ("hosts", &mut config.hosts_path),
                 ("resolv.conf", &mut config.resolv_conf_path),
+                (&log, &mut config.log_path),
             ] {
                 *field = path(name).unwrap_or_default();
             }
@@ -358,4 +366,5 @@ impl<'o> Monitor<'o> {
 struct Output {
     input: Option<File>,
     streams: Vec<(&'static str, File)>,
+    log: Option<Log>,
 }

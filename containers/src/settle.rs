@@ -16,12 +16,19 @@ use crate::place::Place;
 
 /// Writes the end of a process into a container's files.
 pub(crate) fn end(files: &mut ContainerFiles, code: i64, finished: Timestamp) {
+    let probe = files.config.config.as_ref().and_then(|config| config.healthcheck.as_ref()?.test.as_ref());
+    let is_probed = probe.is_some_and(|test| !test.is_empty() && test != &["NONE"]);
     let state = files.state();
+    let mut health = state.health.take();
+    // Who is not looked after any more is unhealthy (moby v20.10.24 `container/health.go: CloseMonitorChannel`).
+    if is_probed {
+        health.get_or_insert_default().status = "unhealthy".into();
+    }
     *state = StateFile {
         exit_code: code,
         started: state.started,
         finished: Time::from(finished),
-        health: state.health.take(),
+        health,
         ..StateFile::default()
     };
 }

@@ -35,6 +35,10 @@ use crate::lock;
 use crate::manifest::{Descriptor, ManifestForm};
 use crate::upload::{Begun, Delivery, Repository, scope_to_push};
 
+/// How a layer is packed that nobody has packed yet and for which no encoding was asked for. One level below that of archives: on the
+/// way to a registry the time counts, and the layers are still as small as docker's, within a fortieth (`BENCHMARKS.md`, "Registries").
+pub(crate) const PACKED: Encoding = Encoding::Gzip(2);
+
 /// Known blobs of a layer that are asked for, and repositories that they are mounted from (moby v20.10.24
 /// `distribution/push_v2.go`: `getMaxMountAndExistenceCheckAttempts`, for large layers).
 const MOST_ASKED: usize = 3;
@@ -97,7 +101,7 @@ pub struct PushedImage {
 pub struct PushOptions<'o> {
     /// Which kind of manifest is made.
     pub form: ManifestForm,
-    /// How layers are compressed; `None` leaves the choice: blobs that are known are taken as they are, others are gzip.
+    /// How layers are compressed; `None` leaves the choice: blobs that are known are taken as they are, others are gzip of level 2.
     pub encoding: Option<Encoding>,
     /// Threads that compress.
     pub threads: usize,
@@ -280,7 +284,7 @@ impl<'p> Push<'p> {
     fn send(&self, plan: &SavePlan, diff_id: DiffId) -> Result<PushedLayer, RegistryError> {
         let repository = self.repository(&self.scope);
         let place = plan.layers.binary_search_by_key(&diff_id, |layer| layer.diff_id).expect("the plan has all layers");
-        let encoding = self.options.encoding.unwrap_or(Encoding::GZIP);
+        let encoding = self.options.encoding.unwrap_or(PACKED);
         let (file, digest, size) = self.pack((place, &plan.layers[place]), encoding)?;
         let media_type = self.options.form.layer_type(encoding.compression());
         let media_type = media_type.ok_or_else(|| RegistryError::MediaType { media_type: encoding.to_string() })?;

@@ -84,12 +84,16 @@ fn without_drawn(value: &mut Value, id: &str, root: &str) {
                             text.rsplit_once("unable to start container process: ").map_or(text, |(_, why)| why);
                         *value = reason.trim_end_matches(": unknown").into();
                     }
+                    // Docker goes through what is in no order: mount points, and the flags with variables.
+                    "Mounts" | "Binds" | "Env" => {
+                        without_drawn(value, id, root);
+                        value.as_array_mut().into_iter().for_each(|all| all.sort_by_key(ToString::to_string));
+                    }
                     _ => without_drawn(value, id, root),
                 }
             }
         }
         Value::Array(values) => {
-            values.sort_by_key(ToString::to_string);
             values.iter_mut().for_each(|value| without_drawn(value, id, root));
         }
         Value::String(text) => {
@@ -136,6 +140,15 @@ fn files(root: &Path) -> Vec<(String, String)> {
     all
 }
 
+/// dockerd writes our files as they were; the first that it does not is shown.
+fn expect_files(root: &Path, before: &[(String, String)]) {
+    let now = files(root);
+    assert_eq!(now.len(), before.len());
+    for (then, now) in before.iter().zip(&now) {
+        assert_eq!(now, then);
+    }
+}
+
 #[test]
 fn dockerd_adopts_what_was_made_here() {
     let Some(_turn) = testkit::docker() else { return };
@@ -162,7 +175,7 @@ fn dockerd_adopts_what_was_made_here() {
     let before = files(&own);
     let daemon = Dockerd::start_with(&own, &["--storage-driver", "overlay2"]);
     let other = Dockerd::start_with(&dockers, &["--storage-driver", "overlay2"]);
-    assert_eq!(files(&own), before, "dockerd writes our files as they were");
+    expect_files(&own, &before);
     let mut differences = Vec::new();
     for (number, words) in CREATED.iter().enumerate() {
         let name = name(number);
@@ -228,7 +241,9 @@ fn words_for<'a>(words: &[&'a str], end: End) -> Vec<&'a str> {
 fn to_run() -> Vec<(usize, &'static [&'static str], End)> {
     let ends = [End::ByItself, End::Stopped, End::Killed];
     let all = CREATED.iter().enumerate().map(|(number, words)| {
-        let takes_its_own = words.contains(&"--entrypoint");
+        // A dockerd that starts runs again at once what has failed under such a policy, also if somebody has killed it.
+        let is_restarted = words.contains(&"--restart");
+        let takes_its_own = words.contains(&"--entrypoint") || is_restarted;
         // What reads an input that nobody ends does not end by itself.
         let reads = words.contains(&"-i") && ends[number % 3] == End::ByItself;
         let end = if reads { End::Stopped } else { ends[number % 3] };
@@ -258,6 +273,40 @@ fn live(say: &dyn Fn(&[&str]) -> Ran, create: &[&str], name: &str, end: End) -> 
     say(&["wait", name]).ok().stdout
 }
 
+/// What a command has printed, without what docker draws or the host decides; `program` is what ran in the container.
+fn comparable(what: &str, program: &str, printed: &str) -> Vec<String> {
+    // How an overlay is mounted is the kernel's business, and its directories are drawn.
+    let lines = printed.lines().filter(|line| !line.starts_with("overlay on / "));
+    let mut lines: Vec<String> = match (what, program) {
+        // The order of mounts, and the names of anonymous volumes.
+        ("ps", _) => {
+            let is_drawn = |part: &str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let mounts = |word: &str| {
+                let mut all: Vec<&str> = word.split(',').map(|one| if is_drawn(one) { "DRAWN" } else { one }).collect();
+                all.sort_unstable();
+                all.join(",")
+            };
+            lines.map(|line| line.split(' ').map(mounts).collect::<Vec<_>>().join(" ")).collect()
+        }
+        ("commit", _) => lines
+            .map(|line| {
+                let mut value: Value = serde_json::from_str(line).unwrap();
+                let env = value.get_mut("Env").and_then(Value::as_array_mut);
+                env.into_iter().for_each(|all| all.sort_by_key(ToString::to_string));
+                value.to_string()
+            })
+            .collect(),
+        // How much room there is.
+        (_, "df") => lines.map(|line| format!("{:?}", line.split_whitespace().next())).collect(),
+        _ => lines.map(str::to_owned).collect(),
+    };
+    // In which order dockerd mounts several of one kind is drawn, and so is that of the directories that it makes for them.
+    if program == "mount" || what == "diff" {
+        lines.sort_unstable();
+    }
+    lines
+}
+
 /// A command of docker's client, as one of ours is run.
 fn client(daemon: &Dockerd, words: &[&str]) -> Ran {
     run(daemon.client(words), Input::Nothing)
@@ -278,10 +327,11 @@ fn dockerd_says_of_what_ran_here_what_it_says_of_its_own() {
     let before = files(&own);
     let daemon = Dockerd::start_with(&own, &["--storage-driver", "overlay2"]);
     let other = Dockerd::start_with(&dockers, &["--storage-driver", "overlay2"]);
-    assert_eq!(files(&own), before, "dockerd writes our files as they were");
+    expect_files(&own, &before);
     let mut differences = Vec::new();
     for ((number, words, end), ended) in to_run().into_iter().zip(ended) {
         let name = name(number);
+        let words_of = words.last().copied().unwrap_or_default();
         let create = [&["create", "--network", "none", "--name", &name], &words_for(words, end)[..]].concat();
         let expected = live(&|words: &[&str]| client(&other, words), &create, &name, end);
         let mut differ = |what: &str, one: String, two: String| {
@@ -302,19 +352,12 @@ fn dockerd_says_of_what_ran_here_what_it_says_of_its_own() {
             one
         };
         differ("our inspect", differing(&sorted(&here), &sorted(&there)), String::new());
-        // In which order dockerd mounts several of one kind is drawn.
-        let of_mounts = words.last() == Some(&"mount");
         let mut both = |what: &str, words: &[&str]| {
             let [one, two] = [(&daemon, &own), (&other, &dockers)].map(|(daemon, root)| {
                 let ran = client(daemon, words);
                 let id = daemon.docker(&["inspect", "-f", "{{.Id}}", &name]).stdout;
                 let id = String::from_utf8(id).unwrap().trim().to_owned();
-                // How an overlay is mounted is the kernel's business, and its directories are drawn.
-                let mut lines: Vec<&str> =
-                    ran.stdout.lines().filter(|line| !line.starts_with("overlay on / ")).collect();
-                if of_mounts {
-                    lines.sort_unstable();
-                }
+                let lines = comparable(what, words_of, &ran.stdout);
                 let said = format!("{:?} {lines:?} {:?}", ran.code, ran.stderr);
                 let said = said.replace(root.to_str().unwrap(), "ROOT");
                 if id.is_empty() { said } else { said.replace(&id, "ID").replace(&id[..12], "SHORT") }
@@ -338,7 +381,8 @@ fn dockerd_says_of_what_ran_here_what_it_says_of_its_own() {
         both("logs again", &["logs", &name]);
         daemon.ok(&["commit", &name, &format!("{name}:made")]);
         other.ok(&["commit", &name, &format!("{name}:made")]);
-        both("commit", &["image", "inspect", "-f", "{{json .Config}} {{len .RootFS.Layers}}", &format!("{name}:made")]);
+        let format = "{{json .Config}}\n{{len .RootFS.Layers}}";
+        both("commit", &["image", "inspect", "-f", format, &format!("{name}:made")]);
         both("rm", &["rm", "-v", &name]);
     }
     daemon.remove_everything();

@@ -83,7 +83,7 @@ impl Encoding {
     pub fn block_len(self) -> usize {
         match self {
             Self::None => 256 << 10,
-            Self::Gzip(_) => 512 << 10,
+            Self::Gzip(_) => 1 << 20,
             // Each block is compressed on its own, and small blocks compress badly.
             Self::Zstd(_) => 4 << 20,
         }

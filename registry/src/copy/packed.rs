@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use images::source::{Archive, Blob, ImageSource as _, LayerBytes, LayerRef, Opened, Select, SourceImage};
 use layerfs::compress::Compression;
-use layerfs::compress::encode::Encoding;
 use layerfs::{DiffId, Digest, HashingReader};
 use snapshot::dir::Dir;
 
 use crate::body::Content;
 use crate::error::RegistryError;
 use crate::manifest::{Descriptor, ManifestForm};
+use crate::push::PACKED;
 use crate::resolve::Document;
 
 /// An image of a docker archive.
@@ -158,7 +158,7 @@ impl Packing<'_> {
             Dir::open(&std::env::temp_dir()).and_then(|dir| dir.unnamed_file()).map_err(RegistryError::Store)?;
         let written = |source| RegistryError::File { path: std::env::temp_dir(), source };
         let (mut plain, mut packed, mut size) = (HashingReader::new(blob.reader_at(0)), layerfs::Hasher::default(), 0);
-        let encoding = Encoding::GZIP;
+        let encoding = PACKED;
         self.each(&mut plain, encoding.block_len(), &failed, |block| {
             let block = encoding.block(block).map_err(written)?;
             packed.update(&block);

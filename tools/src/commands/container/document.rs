@@ -81,7 +81,12 @@ fn state(container: &Container, given: Option<&Value>) -> Value {
         state.insert(name.into(), get(&given, name).cloned().unwrap_or(Value::Null));
     }
     if let Some(health) = get(&given, "Health").filter(|health| health.is_object()) {
-        state.insert("Health".into(), health.clone());
+        let mut health = health.clone();
+        // Docker copies the list, so that one that is not there is an empty one.
+        if let Some(log @ Value::Null) = health.get_mut("Log") {
+            *log = Value::Array(Vec::new());
+        }
+        state.insert("Health".into(), health);
     }
     state.into()
 }

@@ -64,7 +64,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "docker", value_parser = parse_form)]
     format: ManifestForm,
 
-    /// Compress layers: none, gzip[=LEVEL] or, with --format oci, zstd[=LEVEL] [default: gzip, or as the registry has them]
+    /// Compress layers: none, gzip[=LEVEL] or, with --format oci, zstd[=LEVEL] [default: gzip=2, or as the registry has them]
     #[arg(long, value_name = "CODEC")]
     compress: Option<Encoding>,
 

@@ -49,12 +49,7 @@ impl CreateFlags {
     fn config(&self, detach: bool, is_run: bool) -> anyhow::Result<RunConfig> {
         let attached = |name: &str| self.attach.iter().any(|stream| stream.eq_ignore_ascii_case(name));
         let given = !self.attach.is_empty();
-        let mut env: Vec<String> = Vec::new();
-        for text in environment(&self.env_file, &self.env)? {
-            let key = |text: &str| text.split('=').next().unwrap_or_default().to_owned();
-            env.retain(|known| key(known) != key(&text));
-            env.push(text);
-        }
+        let env = environment(&self.env_file, &self.env)?;
         let mut labels = lines_of(&self.label_file, |_| None)?;
         for text in &self.label {
             labels.push(label(text)?);

@@ -138,7 +138,8 @@ pub(super) fn domain(text: &str) -> anyhow::Result<String> {
 }
 
 /// The variables of files and flags, in this order; a name alone takes the caller's value, and one of a file is left out where
-/// there is none.
+/// there is none. Of flags with the same name the last one counts, in the place of the first; a variable of a file stays beside
+/// them, as with docker 20.10 (which may begin anywhere in the flags' round).
 pub(crate) fn environment(files: &[PathBuf], flags: &[String]) -> anyhow::Result<Vec<String>> {
     let full = |text: &String| {
         if text.is_empty() || text.starts_with('=') {
@@ -149,10 +150,17 @@ pub(crate) fn environment(files: &[PathBuf], flags: &[String]) -> anyhow::Result
             _ => text.clone(),
         })
     };
-    let mut all = lines_of(files, |name| std::env::var(name).ok())?;
+    let key = |text: &str| text.split('=').next().unwrap_or_default().to_owned();
+    let mut own: Vec<String> = Vec::new();
     for text in flags {
-        all.push(full(text)?);
+        let text = full(text)?;
+        match own.iter_mut().find(|known| key(known) == key(&text)) {
+            Some(known) => *known = text,
+            None => own.push(text),
+        }
     }
+    let mut all = lines_of(files, |name| std::env::var(name).ok())?;
+    all.extend(own);
     Ok(all)
 }
 
@@ -344,6 +352,22 @@ pub(super) fn mount(text: &str) -> anyhow::Result<ServiceMount> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What `docker create` 20.10.24 leaves in `Config.Env`, before the variables of the image.
+    #[test]
+    fn variables_of_flags_and_files_are_docker_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "A=f\nB=f\nA=g\n").unwrap();
+        let said = |files: &[PathBuf], flags: &[&str]| {
+            environment(files, &flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>()).unwrap()
+        };
+        assert_eq!(said(&[], &["A=1", "B=2", "PATH=/x", "A=3"]), ["A=3", "B=2", "PATH=/x"]);
+        assert_eq!(said(&[], &["LAYERFS_UNSET", "B=1", "LAYERFS_UNSET=2"]), ["LAYERFS_UNSET=2", "B=1"]);
+        assert_eq!(said(&[], &["LAYERFS_UNSET=1", "LAYERFS_UNSET"]), ["LAYERFS_UNSET"]);
+        assert_eq!(said(std::slice::from_ref(&file), &[]), ["A=f", "B=f", "A=g"]);
+        assert_eq!(said(&[file], &["A=3", "B=2"]), ["A=f", "B=f", "A=g", "A=3", "B=2"]);
+    }
 
     #[test]
     fn sizes_and_durations_are_docker_s() {

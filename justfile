@@ -202,4 +202,5 @@ sweep-containerd:
 # LVM, and how long an import and the opening of 1,000 devices take there beside dockerd; then 1,000 states in which a power cut could have
 # left stores of devicemapper and overlay2, from a log of all writes (about an hour). Needs what the `vm_*` tests need, and lvm2.
 sweep-devicemapper:
+    LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,vm cargo test --release -p snapshot --test driver_suite
     LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker,vm cargo test --release -p tools --test vm_devicemapper --test vm_write_log -- --nocapture cut pools figures

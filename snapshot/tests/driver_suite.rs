@@ -26,7 +26,11 @@ fn drivers() -> &'static [&'static str] {
 fn vm_devicemapper_does_what_every_driver_must() {
     let Some(_turn) = testkit::vm::vm() else { return };
     let machine = testkit::vm::Machine::new(1024, 8, &["mkfs.xfs", "mkfs.ext4"]);
-    machine.run_tests("root_", false, 13, Duration::from_secs(1200));
+    machine.run_tests("root_", false, 14, Duration::from_secs(1200));
+    if testkit::full_sweep() {
+        let machine = testkit::vm::Machine::new(1024, 8, &["mkfs.ext4"]);
+        machine.run_tests("at_length_", true, 1, Duration::from_secs(1200));
+    }
 }
 
 /// A store of one driver in a directory of its own.
@@ -143,6 +147,67 @@ fn root_a_mounted_layer_shows_all_below_it() {
             mount.unmount().unwrap();
             assert_eq!(store.files(), before, "{}: a mount leaves nothing", store.name);
         }
+    });
+}
+
+/// A layer upon 99 others, each of which has a file.
+fn check_deep_chain(store: &Store) {
+    const DEPTH: usize = 100;
+    let files: Vec<String> = (0..DEPTH).map(|at| format!("file{at:02}")).collect();
+    let mut below: Option<CacheId> = None;
+    for file in &files {
+        let id = CacheId::random();
+        store.fill(&id, below.as_ref(), &[file]).commit(below.as_ref()).unwrap();
+        below = Some(id);
+    }
+    let mount = store.driver.mount(&below.unwrap(), Access::ReadOnly).unwrap();
+    assert_eq!(names(mount.path()), files, "{}", store.name);
+    mount.unmount().unwrap();
+}
+
+/// With the device mapper that takes its time.
+#[test]
+fn root_a_deep_chain_shows_all_its_layers() {
+    if !testkit::vm::inside() {
+        each(|store| check_deep_chain(&store));
+    }
+}
+
+#[test]
+#[ignore = "runs in the virtual machine, in a full sweep"]
+fn at_length_a_deep_chain_shows_all_its_layers() {
+    each(|store| check_deep_chain(&store));
+}
+
+#[test]
+fn root_layers_are_made_read_and_removed_at_once() {
+    each(|store| {
+        let base = CacheId::random();
+        store.fill(&base, None, &["keep"]).commit(None).unwrap();
+        let layers: Vec<(CacheId, String)> = (0..4).map(|at| (CacheId::random(), format!("own{at}"))).collect();
+        let store = &store;
+        std::thread::scope(|scope| {
+            for (id, own) in &layers {
+                let base = &base;
+                scope.spawn(move || {
+                    store.fill(id, Some(base), &[own]).commit(Some(base)).unwrap();
+                    let mount = store.driver.mount(id, Access::ReadOnly).unwrap();
+                    assert_eq!(names(mount.path()), ["keep", own.as_str()], "{}", store.name);
+                    mount.unmount().unwrap();
+                });
+            }
+        });
+        let dead: Vec<Dead<CacheId>> = layers.iter().map(|(id, _)| store.dead(id)).collect();
+        std::thread::scope(|scope| {
+            for id in &dead {
+                scope.spawn(move || store.driver.remove(id, &Deletion::default()).unwrap());
+            }
+        });
+        // Nothing of them is left, and the layer below is as it was.
+        assert!(layers.iter().all(|(id, _)| store.driver.content(id).is_err()), "{}", store.name);
+        let mount = store.driver.mount(&base, Access::ReadOnly).unwrap();
+        assert_eq!(names(mount.path()), ["keep"], "{}", store.name);
+        mount.unmount().unwrap();
     });
 }
 

@@ -123,10 +123,10 @@ bench-check runs="7":
     cargo build --release -p tools -p benches -p snapshot --bin layerfs --bin corpus --example big-store
     benches/check.sh {{ runs }}
 
-# Builds against docker's BuildKit and its classic builder, on tmpfs: rows for BENCHMARKS.md. Needs root and docker.io.
-bench-build runs="7" files="50000":
+# Builds against docker's BuildKit and its classic builder, on tmpfs: rows for BENCHMARKS.md. Needs root, docker.io, pip and a Rust toolchain.
+bench-build runs="7" files="50000" work="all":
     cargo build --release -p tools --bins
-    benches/build.sh {{ runs }} {{ files }}
+    benches/build.sh {{ runs }} {{ files }} {{ work }}
 
 # Save, export, commit, diff and single files against docker and tar, on tmpfs: rows for BENCHMARKS.md. Needs root and docker.io.
 bench-save runs="7":

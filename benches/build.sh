@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Builds against docker's BuildKit and its classic builder, in turn, on tmpfs: a rebuild in which nothing changes, a COPY of many files, and
-# ten commands. Usage: build.sh [RUNS] [FILES]     FILES is how many the context has, of 20 KB each.
+# Builds against docker's BuildKit and its classic builder, in turn, on tmpfs: a rebuild in which nothing changes, a COPY of many files,
+# ten commands, and an image with what apt and pip install. Usage: build.sh [RUNS] [FILES] [WORK]
+# FILES is how many the context has, of 20 KB each; WORK is one of these alone: again, copy, commands, python.
 # Prints rows for BENCHMARKS.md: medians of seconds, and the median of the ratios of each turn. Needs root and docker.io.
 set -euo pipefail
-runs=${1:-7} files=${2:-50000}
+runs=${1:-7} files=${2:-50000} work=${3:-all}
+does() { [ "$work" = all ] || [ "$work" = "$1" ]; }
 # shellcheck source=benches/lib.sh
 . "$(dirname "$0")/lib.sh"
 room 90
@@ -16,6 +18,7 @@ $docker load -q -i "$image" >/dev/null
 "$bin/layer-unpack" --root "$t/ours" -q "$image" >/dev/null
 
 # Twenty steps over a context of many files.
+does again || does copy || files=1
 perl -e '
     my ($dir, $files) = @ARGV;
     my $text = join "", map { chr(32 + $_ % 90) } 1 .. 20000;
@@ -38,9 +41,23 @@ forget() {
     $docker builder prune -af >/dev/null
     "$bin/layerfs" --root "$t/ours" image prune -f >/dev/null
 }
-seconds "$ours -f $t/twenty $t/context" >/dev/null
-seconds "$kit -f $t/twenty $t/context" >/dev/null
-turns "$runs" "20 steps again, nothing changed, context of $files files" true BuildKit "$ours -f $t/twenty $t/context" "$kit -f $t/twenty $t/context"
-turns "$runs" "\`COPY\` of $files files" forget BuildKit "$ours --no-cache -f $t/copy $t/context" "$kit --no-cache -f $t/copy $t/context"
-turns "$runs" "ten times \`RUN true\`" true "BuildKit;classic builder" "$ours --no-cache -f $t/ten $t/empty" "$kit --no-cache -f $t/ten $t/empty" "$classic --no-cache -f $t/ten $t/empty"
-turns "$runs" "ten times \`RUN true\`, \`--classic\`" true "classic builder" "$ours --classic --no-cache -f $t/ten $t/empty" "$classic --no-cache -f $t/ten $t/empty"
+if does again; then
+    seconds "$ours -f $t/twenty $t/context" >/dev/null
+    seconds "$kit -f $t/twenty $t/context" >/dev/null
+    turns "$runs" "20 steps again, nothing changed, context of $files files" true BuildKit "$ours -f $t/twenty $t/context" "$kit -f $t/twenty $t/context"
+fi
+if does copy; then
+    turns "$runs" "\`COPY\` of $files files" forget BuildKit "$ours --no-cache -f $t/copy $t/context" "$kit --no-cache -f $t/copy $t/context"
+fi
+if does commands; then
+    turns "$runs" "ten times \`RUN true\`" true "BuildKit;classic builder" "$ours --no-cache -f $t/ten $t/empty" "$kit --no-cache -f $t/ten $t/empty" "$classic --no-cache -f $t/ten $t/empty"
+    turns "$runs" "ten times \`RUN true\`, \`--classic\`" true "classic builder" "$ours --classic --no-cache -f $t/ten $t/empty" "$classic --no-cache -f $t/ten $t/empty"
+fi
+if does python; then
+    sh "$here/testdata/dockerfiles/systems.sh" "$t/system.tar" "$t/projects"
+    awk '/^#### / { on = $2 == "python"; next } on' "$here/testdata/dockerfiles/systems.txt" >"$t/python"
+    "$bin/layerfs" --root "$t/ours" image import "$t/system.tar" layerfs-test/system:1 >/dev/null
+    "$bin/layerfs" --root "$t/ours" image save -o "$t/system-image.tar" layerfs-test/system:1
+    $docker load -q -i "$t/system-image.tar" >/dev/null
+    turns "$runs" "a Python image with apt and pip" true BuildKit "$ours --no-cache -f $t/python $t/projects/python" "$kit --no-cache -f $t/python $t/projects/python"
+fi

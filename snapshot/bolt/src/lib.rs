@@ -1,5 +1,5 @@
-//! A reader of bbolt databases (`go.etcd.io/bbolt`, file format version 2), for files that may be damaged, and a
-//! [writer](mod@write) of new ones.
+//! A reader of bbolt databases (`go.etcd.io/bbolt`, file format version 2), for files that may be damaged, a
+//! [writer](mod@write) of new ones, and [changes](mod@edit) to those that are there.
 //!
 //! This crate knows nothing of Docker. A database is in memory ([`Bolt::parse`]) or in a file ([`Bolt::open`]), of
 //! which only the pages on the way to the entry at hand are in memory, however long the file is.
@@ -24,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod edit;
 mod entries;
 mod error;
 mod meta;
@@ -94,6 +95,11 @@ impl<'a> Bolt<'a> {
         Ok(Self { source, meta, references: RefCell::default() })
     }
 
+    /// The database in a file as it will be when this meta is in it.
+    fn at(file: &'a File, meta: Meta) -> Self {
+        Self { source: Source::File(file), meta, references: RefCell::default() }
+    }
+
     /// Whether the last transaction is still the one at which the database was opened.
     ///
     /// # Errors
@@ -111,7 +117,8 @@ impl<'a> Bolt<'a> {
     /// The bucket that holds all others.
     #[must_use]
     pub fn root(&self) -> Bucket<'_> {
-        Bucket { bolt: self, tree: Tree::Page { id: self.meta.root, referred: self.meta.offset }, sequence: 0 }
+        let tree = Tree::Page { id: self.meta.root, referred: self.meta.offset };
+        Bucket { bolt: self, tree, sequence: self.meta.sequence }
     }
 
     /// The bytes of a page that is referred to at `referred`, and where they begin.
@@ -174,8 +181,7 @@ pub enum BucketEntry<'a> {
 }
 
 impl<'a> Bucket<'a> {
-    /// The number that was given last to something in this bucket (`Bucket.NextSequence`); 0 for the bucket that holds all
-    /// others, in which nobody counts.
+    /// The number that was given last to something in this bucket (`Bucket.NextSequence`).
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence

@@ -20,6 +20,10 @@ pub(super) struct Meta {
     pub(super) page_size: usize,
     /// The page of the root bucket.
     pub(super) root: u64,
+    /// The number that was given last to something in the root bucket.
+    pub(super) sequence: u64,
+    /// The page of the list of free pages.
+    pub(super) free_list: u64,
     /// How many pages are in use; no page has this number or a higher one.
     pub(super) pages: u64,
     pub(super) transaction: u64,
@@ -68,6 +72,8 @@ impl Meta {
             Some(Self {
                 page_size: usize::try_from(u32_at(&summed, 8)?).ok()?,
                 root: u64_at(&summed, 16)?,
+                sequence: u64_at(&summed, 24)?,
+                free_list: u64_at(&summed, 32)?,
                 pages: u64_at(&summed, 40)?,
                 transaction: u64_at(&summed, 48)?,
                 offset,

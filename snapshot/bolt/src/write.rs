@@ -1,25 +1,26 @@
-//! Makes a database anew, as a file to put in the place of an old one or where there was none.
+//! What is to be written: a database made anew, as a file to put in the place of an old one or where there was none, or
+//! [changes](mod@super::edit) to one.
 //!
 //! The trees of pages are built from below, each page as full as it gets: bbolt itself splits a page when it next writes
 //! to a full one. A bucket that is short and holds no other is inside its value, as bbolt has it, and what is longer than
-//! a page takes the pages after it, too. No page is free (bbolt v1.3.6 `bucket.go`: `inlineable`, `node.go`: `spill`).
+//! a page takes the pages after it, too. In a new database no page is free (bbolt v1.3.6 `bucket.go`: `inlineable`, `node.go`: `spill`).
 
-use std::borrow::Cow;
+pub(super) mod layout;
+pub(super) mod tree;
+
 use std::collections::BTreeMap;
+use std::io;
 
-use super::meta::{MAGIC, VERSION, fnv1a};
-use super::page::{BRANCH, BUCKET_HEADER, ELEMENT, IS_BUCKET, LEAF, PAGE_HEADER};
+use super::edit::EditError;
+use layout::{FREELIST, NewMeta, header};
+use tree::{Pages, write_root};
 
 /// Values by their keys.
 pub type Values = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const PAGE: usize = 4096;
-const META: u16 = 0x04;
-const FREELIST: u16 = 0x10;
 /// The pages before all others: two metas and the free list.
 const BEFORE: usize = 3;
-/// A bucket that needs more bytes than this is not inside its value (`bucket.go`: `maxInlineBucketSize`).
-const MAX_INLINE: usize = PAGE / 4;
 /// bbolt's bounds (`bucket.go`: `MaxKeySize`, `MaxValueSize`).
 const MAX_KEY: usize = 32_768;
 const MAX_VALUE: usize = (1 << 31) - 2;
@@ -44,7 +45,8 @@ pub enum WriteError {
     },
 }
 
-/// A bucket that is to be written: values and further buckets by their names.
+/// A bucket that is to be written: values and further buckets by their names. For a database that exists, it says what
+/// becomes different in the bucket of its name; everything else there stays.
 ///
 /// # Examples
 ///
@@ -64,7 +66,10 @@ pub enum WriteError {
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewBucket {
-    sequence: u64,
+    /// `None` leaves it as it is.
+    sequence: Option<u64>,
+    /// Whether nothing stays of the bucket that had its name.
+    replaces: bool,
     entries: BTreeMap<Vec<u8>, NewEntry>,
 }
 
@@ -72,12 +77,19 @@ pub struct NewBucket {
 enum NewEntry {
     Value(Vec<u8>),
     Bucket(NewBucket),
+    Removed,
 }
 
 impl NewBucket {
+    /// A bucket in the place of the one that has its name, of which nothing stays.
+    #[must_use]
+    pub fn replacing() -> Self {
+        Self { replaces: true, ..Self::default() }
+    }
+
     /// Sets the number that was given last to something in this bucket (`Bucket.SetSequence`).
     pub fn set_sequence(&mut self, sequence: u64) {
-        self.sequence = sequence;
+        self.sequence = Some(sequence);
     }
 
     /// Stores a value, in the place of whatever had its key.
@@ -85,16 +97,29 @@ impl NewBucket {
         self.entries.insert(key.into(), NewEntry::Value(value.into()));
     }
 
+    /// Takes away whatever has this key, also in the database that is changed.
+    pub fn remove(&mut self, key: impl Into<Vec<u8>>) {
+        self.entries.insert(key.into(), NewEntry::Removed);
+    }
+
     /// The bucket of this name, which is made if there is none, in the place of a value of its name.
     pub fn bucket(&mut self, name: impl Into<Vec<u8>>) -> &mut Self {
         let entry = self.entries.entry(name.into()).or_insert_with(|| NewEntry::Bucket(Self::default()));
-        if let NewEntry::Value(_) = entry {
-            *entry = NewEntry::Bucket(Self::default());
+        match entry {
+            NewEntry::Bucket(_) => {}
+            // What it took the place of does not come back.
+            NewEntry::Removed | NewEntry::Value(_) => *entry = NewEntry::Bucket(Self::replacing()),
         }
         match entry {
             NewEntry::Bucket(bucket) => bucket,
-            NewEntry::Value(_) => unreachable!("a value was just replaced"),
+            NewEntry::Value(_) | NewEntry::Removed => unreachable!("it was just replaced"),
         }
+    }
+
+    /// Whether it says nothing: a database that is changed by it stays as it is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sequence.is_none() && !self.replaces && self.entries.is_empty()
     }
 
     /// The content of a database with this for the bucket that holds all others.
@@ -102,17 +127,54 @@ impl NewBucket {
     /// # Errors
     /// [`WriteError`]
     pub fn into_database(self) -> Result<Vec<u8>, WriteError> {
-        // These pages say where the others are, so they are written last.
-        let mut file = Pages { bytes: vec![0; PAGE * BEFORE] };
-        let elements = file.elements(&self)?;
-        let root = file.tree(&elements);
-        let pages = file.next();
-        let meta = |id| meta(id, root, self.sequence, pages);
+        // The first pages say where the others are, so they are written last.
+        let mut memory = Memory { bytes: vec![0; PAGE * BEFORE] };
+        let (root, sequence) = match write_root(&mut memory, None, &self) {
+            Ok(written) => written,
+            Err(EditError::Write(error)) => return Err(error),
+            Err(EditError::Read(_) | EditError::Io { .. } | EditError::Long { .. }) => {
+                unreachable!("there is no old database, and memory takes everything")
+            }
+        };
+        let pages = memory.next();
+        let meta =
+            |transaction| NewMeta { page_size: PAGE, root, sequence, free_list: 2, pages, transaction }.to_page();
         let before = [meta(0), meta(1), header(2, FREELIST, 0, 0)];
-        for (place, page) in file.bytes.chunks_exact_mut(PAGE).zip(&before) {
+        for (place, page) in memory.bytes.chunks_exact_mut(PAGE).zip(&before) {
             place[..page.len()].copy_from_slice(page);
         }
-        Ok(file.bytes)
+        Ok(memory.bytes)
+    }
+}
+
+/// The pages of a new database so far.
+struct Memory {
+    bytes: Vec<u8>,
+}
+
+impl Memory {
+    /// The number of the next page.
+    fn next(&self) -> u64 {
+        (self.bytes.len() / PAGE) as u64
+    }
+}
+
+impl Pages for Memory {
+    fn page_size(&self) -> usize {
+        PAGE
+    }
+
+    fn allocate(&mut self, pages: u64) -> u64 {
+        let id = self.next();
+        let length = usize::try_from(pages).expect("less than a value may have") * PAGE;
+        self.bytes.resize(self.bytes.len() + length, 0);
+        id
+    }
+
+    fn write(&mut self, id: u64, page: &[u8]) -> io::Result<()> {
+        let at = usize::try_from(id).expect("it was just allocated") * PAGE;
+        self.bytes[at..at + page.len()].copy_from_slice(page);
+        Ok(())
     }
 }
 
@@ -136,179 +198,6 @@ pub fn database(buckets: &BTreeMap<Vec<u8>, Values>) -> Option<Vec<u8>> {
         values.iter().for_each(|(key, value)| bucket.put(key.clone(), value.clone()));
     }
     root.into_database().ok()
-}
-
-/// An entry of a leaf.
-struct Element<'a> {
-    flags: u32,
-    key: &'a [u8],
-    value: Cow<'a, [u8]>,
-}
-
-impl Element<'_> {
-    fn len(&self) -> usize {
-        ELEMENT + self.key.len() + self.value.len()
-    }
-}
-
-/// The pages so far.
-struct Pages {
-    bytes: Vec<u8>,
-}
-
-impl Pages {
-    /// The number of the next page.
-    fn next(&self) -> u64 {
-        (self.bytes.len() / PAGE) as u64
-    }
-
-    /// What a bucket holds. The pages of the buckets in it are written.
-    fn elements<'b>(&mut self, bucket: &'b NewBucket) -> Result<Vec<Element<'b>>, WriteError> {
-        let mut elements = Vec::with_capacity(bucket.entries.len());
-        for (key, entry) in &bucket.entries {
-            match key.len() {
-                0 => return Err(WriteError::EmptyKey),
-                1..=MAX_KEY => {}
-                length => return Err(WriteError::LongKey { length }),
-            }
-            elements.push(match entry {
-                NewEntry::Value(value) if value.len() > MAX_VALUE => {
-                    return Err(WriteError::LongValue { length: value.len() });
-                }
-                NewEntry::Value(value) => Element { flags: 0, key, value: Cow::Borrowed(value) },
-                NewEntry::Bucket(inner) => Element { flags: IS_BUCKET, key, value: Cow::Owned(self.nested(inner)?) },
-            });
-        }
-        Ok(elements)
-    }
-
-    /// The value that is a bucket: its page and its sequence; page 0 says that the bucket's leaf follows inside the value.
-    fn nested(&mut self, bucket: &NewBucket) -> Result<Vec<u8>, WriteError> {
-        let elements = self.elements(bucket)?;
-        let length = PAGE_HEADER + elements.iter().map(Element::len).sum::<usize>();
-        let inline = length <= MAX_INLINE && elements.iter().all(|element| element.flags & IS_BUCKET == 0);
-        let page = if inline { 0 } else { self.tree(&elements) };
-        let mut value = page.to_le_bytes().to_vec();
-        value.extend(bucket.sequence.to_le_bytes());
-        debug_assert_eq!(value.len(), BUCKET_HEADER);
-        if inline {
-            value.extend(page_of(0, LEAF, &leaf(&elements)));
-        }
-        Ok(value)
-    }
-
-    /// Writes the pages of a bucket, and returns the number of the topmost one.
-    fn tree(&mut self, elements: &[Element<'_>]) -> u64 {
-        let mut level = Vec::new();
-        for group in groups(elements, 1, Element::len) {
-            let first = group.first().map_or(&[][..], |element| element.key);
-            level.push((first, self.append(LEAF, &leaf(group))));
-        }
-        while level.len() > 1 {
-            let below = std::mem::take(&mut level);
-            for group in groups(&below, 2, |(key, _)| ELEMENT + key.len()) {
-                level.push((group[0].0, self.append(BRANCH, &branch(group))));
-            }
-        }
-        level[0].1
-    }
-
-    /// Appends a page with all that belongs to it, and returns its number.
-    fn append(&mut self, flags: u16, body: &Body) -> u64 {
-        let id = self.next();
-        self.bytes.extend(page_of(id, flags, body));
-        self.bytes.resize(self.bytes.len().next_multiple_of(PAGE), 0);
-        id
-    }
-}
-
-/// Cuts `all` into groups that fit a page each, where one of `least` elements does. At least one group; a last one of less than
-/// `least` is part of the one before.
-fn groups<T>(all: &[T], least: usize, length: impl Fn(&T) -> usize) -> Vec<&[T]> {
-    let mut cuts = vec![0];
-    let (mut begin, mut filled) = (0, PAGE_HEADER);
-    for (at, element) in all.iter().enumerate() {
-        let length = length(element);
-        if filled + length > PAGE && at - begin >= least && all.len() - at >= least {
-            cuts.push(at);
-            (begin, filled) = (at, PAGE_HEADER);
-        }
-        filled += length;
-    }
-    cuts.push(all.len());
-    cuts.windows(2).map(|pair| &all[pair[0]..pair[1]]).collect()
-}
-
-/// The elements of a page, and what they point to.
-struct Body {
-    count: usize,
-    heads: Vec<u8>,
-    data: Vec<u8>,
-}
-
-/// The part of a leaf after its header. Positions count from the start of each element.
-fn leaf(elements: &[Element<'_>]) -> Body {
-    let (mut heads, mut data): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
-    for (number, Element { flags, key, value }) in elements.iter().enumerate() {
-        let at = (elements.len() - number) * ELEMENT + data.len();
-        heads.extend(flags.to_le_bytes());
-        [at, key.len(), value.len()].into_iter().for_each(|field| heads.extend(short(field)));
-        data.extend_from_slice(key);
-        data.extend_from_slice(value);
-    }
-    Body { count: elements.len(), heads, data }
-}
-
-/// The part of a branch after its header.
-fn branch(below: &[(&[u8], u64)]) -> Body {
-    let (mut heads, mut data): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
-    for (number, (key, page)) in below.iter().enumerate() {
-        let at = (below.len() - number) * ELEMENT + data.len();
-        [at, key.len()].into_iter().for_each(|field| heads.extend(short(field)));
-        heads.extend(page.to_le_bytes());
-        data.extend_from_slice(key);
-    }
-    Body { count: below.len(), heads, data }
-}
-
-/// A position or a length. What is in a page is at most a few short elements, or a long one after a short one.
-fn short(number: usize) -> [u8; 4] {
-    u32::try_from(number).expect("a page holds less than two gigabytes and a page").to_le_bytes()
-}
-
-/// A page with its header, with no more bytes than it needs.
-fn page_of(id: u64, flags: u16, body: &Body) -> Vec<u8> {
-    let length = PAGE_HEADER + body.heads.len() + body.data.len();
-    let overflow = u32::try_from(length.div_ceil(PAGE) - 1).expect("a page holds less than two gigabytes and a page");
-    let count = u16::try_from(body.count).expect("a page of 4096 bytes holds less than 256 elements");
-    let mut page = header(id, flags, count, if id == 0 { 0 } else { overflow });
-    page.extend_from_slice(&body.heads);
-    page.extend_from_slice(&body.data);
-    page
-}
-
-fn header(id: u64, flags: u16, count: u16, overflow: u32) -> Vec<u8> {
-    let mut header = id.to_le_bytes().to_vec();
-    header.extend(flags.to_le_bytes());
-    header.extend(count.to_le_bytes());
-    header.extend(overflow.to_le_bytes());
-    header
-}
-
-fn meta(id: u64, root: u64, sequence: u64, pages: u64) -> Vec<u8> {
-    let mut body = MAGIC.to_le_bytes().to_vec();
-    body.extend(VERSION.to_le_bytes());
-    body.extend(4096_u32.to_le_bytes());
-    body.extend(0_u32.to_le_bytes());
-    // The root's page and its sequence, the free list, how many pages there are, the transaction.
-    for field in [root, sequence, 2, pages, id] {
-        body.extend(field.to_le_bytes());
-    }
-    let sum = fnv1a(&body);
-    body.extend(sum.to_le_bytes());
-    let mut page = header(id, META, 0, 0);
-    page.extend(body);
-    page
 }
 
 #[cfg(test)]
@@ -370,10 +259,11 @@ mod tests {
         let key = move || key().prop_map(|(first, more)| [&first.to_be_bytes()[..], &vec![b'k'; more]].concat());
         let value = prop_oneof![8 => 0..60_usize, 1 => 3000..20_000_usize];
         let values = vec((key(), value.prop_map(|length| NewEntry::Value(vec![b'v'; length]))), 0..90);
-        let leaf = values.prop_map(|values| NewBucket { sequence: 0, entries: values.into_iter().collect() });
+        let leaf =
+            values.prop_map(|values| NewBucket { entries: values.into_iter().collect(), ..NewBucket::default() });
         leaf.prop_recursive(3, 12, 4, move |inner| {
             let nested = btree_map(key(), inner.prop_map(NewEntry::Bucket), 0..8);
-            nested.prop_map(|entries| NewBucket { sequence: 0, entries })
+            nested.prop_map(|entries| NewBucket { entries, ..NewBucket::default() })
         })
     }
 

@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
+use bolt::edit::{EditOptions, apply};
 use bolt::write::NewBucket;
 use bolt::{Bolt, Bucket, BucketEntry};
 
@@ -93,5 +94,23 @@ fn bbolt_finds_nothing_wrong_and_goes_on() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{number}: {said}");
         assert!(String::from_utf8_lossy(&output.stdout) == expected, "{number}: bbolt reads something else");
+        // bbolt has changed it since, and so do we, and so on.
+        for round in 0..3_u64 {
+            let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+            let mut changes = NewBucket::default();
+            let added = changes.bucket("bucket 1");
+            added.set_sequence(sequence(b"bucket 1"));
+            (0..round * 300).for_each(|key| added.put(format!("{key}"), vec![b'v'; 77]));
+            added.bucket("bucket of ours").set_sequence(sequence(b"bucket of ours"));
+            changes.bucket("b").remove("1");
+            apply(&file, &changes, EditOptions { most: 1 << 30, sync: false }).unwrap();
+            let mut expected = String::new();
+            printed(&Bolt::open(&file).unwrap().root(), &named, 0, &mut expected);
+            let output = Command::new(&program).arg(&path).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{number}, {round}: {said}");
+            let same = String::from_utf8_lossy(&output.stdout) == expected;
+            assert!(same, "{number}, {round}: bbolt reads something else");
+        }
     }
 }

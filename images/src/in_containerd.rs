@@ -6,8 +6,9 @@ use layerfs::compress::Compression;
 use layerfs::{ChainId, Digest};
 use serde::Serialize;
 use snapshot::StoreError;
-use snapshot::containerd::fresh::{FreshStore, NewImage};
-use snapshot::containerd::metadata::Target;
+use snapshot::containerd::images::DANGLING;
+use snapshot::containerd::metadata::{ImageRecord, Target};
+use snapshot::containerd::writer::{NewImage, StoreWriter};
 use snapshot::reference::Reference;
 
 use crate::source::{SourceDocument, SourceManifest, SourceTarget};
@@ -22,9 +23,6 @@ const LAYER_TYPE: &str = "application/vnd.docker.image.rootfs.diff.tar";
 const OCI_MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER_FAMILIES: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
-
-/// The prefix of the name that an image without a name has (moby v28.5.2 `daemon/containerd/image.go`).
-const DANGLING: &str = "moby-dangling@";
 
 /// The blob of a layer.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +56,7 @@ pub(crate) fn add_manifest(
     top: Option<ChainId>,
     layers: &[StoredBlob],
     own: Option<&SourceManifest>,
-    store: &mut FreshStore,
+    store: &mut StoreWriter,
 ) -> Result<Target, StoreError> {
     let (bytes, target) = manifest(config, layers, own);
     let top = top.map(|top| ("containerd.io/gc.ref.snapshot.overlayfs", top.to_string()));
@@ -68,6 +66,57 @@ pub(crate) fn add_manifest(
     };
     let config = ("containerd.io/gc.ref.content.config".to_owned(), config.to_string());
     store.put_blob(&bytes, std::iter::once(config).chain(layers.iter().enumerate().map(label)))?;
+    Ok(target)
+}
+
+/// A layer of an image that is made here, as its manifest describes it.
+#[derive(Debug, Clone)]
+pub(crate) struct MadeLayer {
+    pub(crate) media_type: String,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+impl MadeLayer {
+    /// The media type of a plain tar.
+    pub(crate) const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
+}
+
+/// An image that is made here.
+pub(crate) struct Made<'m> {
+    /// Its config, in the form of the image specification.
+    pub(crate) config: Vec<u8>,
+    /// The snapshot of its last layer.
+    pub(crate) top: Option<ChainId>,
+    pub(crate) layers: Vec<MadeLayer>,
+    /// What the container ran with that it was made of, as JSON.
+    pub(crate) container_config: Option<&'m [u8]>,
+}
+
+/// Stores config and manifest of an image that is made here, and what docker keeps of a container beside them (moby v28.5.2
+/// `daemon/containerd/image_builder.go: createImageOCI`).
+pub(crate) fn add_made(made: &Made<'_>, store: &mut StoreWriter) -> Result<Target, StoreError> {
+    let descriptor = |media_type: &str, digest, size| Descriptor { media_type: media_type.to_owned(), digest, size };
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: OCI_MANIFEST_TYPE,
+        config: descriptor(OCI_CONFIG_TYPE, Digest::hash(&made.config), made.config.len() as u64),
+        layers: made.layers.iter().map(|layer| descriptor(&layer.media_type, layer.digest, layer.size)).collect(),
+    };
+    let bytes = serde_json::to_vec(&manifest).expect("texts and numbers always serialise");
+    let target =
+        Target { digest: Digest::hash(&bytes), media_type: OCI_MANIFEST_TYPE.into(), size: bytes.len() as u64 };
+    let mut of_config: Vec<(&str, String)> =
+        made.top.iter().map(|top| ("containerd.io/gc.ref.snapshot.overlayfs", top.to_string())).collect();
+    if let Some(container) = made.container_config {
+        let digest = store.put_blob(container, [("org.mobyproject.content.image", target.digest.to_string())])?;
+        of_config.push(("containerd.io/gc.ref.content.moby/container.config", digest.to_string()));
+    }
+    store.put_blob(&made.config, of_config)?;
+    let needed = std::iter::once(manifest.config.digest).chain(made.layers.iter().map(|layer| layer.digest));
+    let label =
+        |(number, digest): (usize, Digest)| (format!("containerd.io/gc.ref.content.{number}"), digest.to_string());
+    store.put_blob(&bytes, needed.enumerate().map(label))?;
     Ok(target)
 }
 
@@ -125,7 +174,7 @@ impl From<&SourceTarget> for NamedTarget {
 
 /// Stores a manifest or an index that came with an image, with the labels by which containerd keeps what it names: those that
 /// containerd sets (v2.1.9 `core/images/mediatypes.go: ChildGCLabels`).
-pub(crate) fn add_document(document: &SourceDocument, store: &mut FreshStore) -> Result<(), StoreError> {
+pub(crate) fn add_document(document: &SourceDocument, store: &mut StoreWriter) -> Result<(), StoreError> {
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
     let label = |(media_type, digest): &(String, Digest)| {
         let kind = match media_type.as_str() {
@@ -157,17 +206,30 @@ impl<'t> NamedImages<'t> {
         self.0.insert(name.canonical(), target);
     }
 
-    /// Records the names. An image of `all` without one gets the name that stands for none.
-    pub(crate) fn record(mut self, all: impl IntoIterator<Item = &'t NamedTarget>, store: &mut FreshStore) {
+    /// Records the names. An image of `all` without one, also in the store, gets the name that stands for none.
+    pub(crate) fn record(self, all: impl IntoIterator<Item = &'t NamedTarget>, store: &mut StoreWriter) {
+        self.record_with(all, &BTreeMap::new(), store);
+    }
+
+    /// As [`Self::record`], with labels of the records.
+    pub(crate) fn record_with(
+        mut self,
+        all: impl IntoIterator<Item = &'t NamedTarget>,
+        labels: &BTreeMap<String, String>,
+        store: &mut StoreWriter,
+    ) {
         for named in all {
             let digest = named.target.digest;
-            if !self.0.values().any(|other| other.target.digest == digest) {
+            let has_digest =
+                |record: &ImageRecord| record.target.as_ref().is_some_and(|target| target.digest == digest);
+            let known = |(name, record)| !self.0.contains_key(name) && has_digest(record);
+            let is_named = store.images().is_some_and(|images| images.iter().any(known));
+            if !is_named && !self.0.values().any(|other| other.target.digest == digest) {
                 self.0.insert(format!("{DANGLING}{digest}"), named);
             }
         }
-        let labels = BTreeMap::new();
         for (name, NamedTarget { target, annotations }) in &self.0 {
-            store.add_image(&NewImage { name, target, annotations, labels: &labels });
+            store.add_image(&NewImage { name, target, annotations, labels });
         }
     }
 }

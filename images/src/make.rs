@@ -101,6 +101,49 @@ pub fn committed_config(
     Ok(finish(object, commit.created, &platform))
 }
 
+/// The config of an image made here in the form in which docker keeps it in containerd's store: that of the image specification, with
+/// what docker adds to `config` (moby v28.5.2 `daemon/containerd/image_commit.go: generateCommitImageConfig`, moby/docker-image-spec
+/// v1.3.1). What is empty is left out.
+#[must_use]
+pub fn stored_config(config: &[u8]) -> Vec<u8> {
+    let known: Map<String, Value> = serde_json::from_slice(config).expect("it was made here");
+    let is_empty = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(values) => values.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    };
+    let pick = |from: &Map<String, Value>, keys: &[&str]| -> Map<String, Value> {
+        let kept = keys.iter().filter_map(|key| Some(((*key).to_owned(), from.get(*key)?.clone())));
+        kept.filter(|(_, value)| !is_empty(value)).collect()
+    };
+    let mut object = pick(
+        &known,
+        &["created", "author", "architecture", "os", "os.version", "os.features", "variant", "rootfs", "history"],
+    );
+    let run = known.get("config").and_then(Value::as_object).map(|config| pick(config, &STORED_CONFIG));
+    object.insert("config".into(), run.unwrap_or_default().into());
+    serde_json::to_vec(&object).expect("texts and numbers always serialise")
+}
+
+/// What the config of an image in containerd's store says of its containers.
+const STORED_CONFIG: [&str; 13] = [
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "Labels",
+    "StopSignal",
+    "ArgsEscaped",
+    "Healthcheck",
+    "OnBuild",
+    "Shell",
+];
+
 /// What an image is flattened onto.
 #[derive(Debug, Clone)]
 pub struct Onto<'b> {

@@ -24,7 +24,7 @@ use layerfs::{ChainId, DiffId};
 use serde::Serialize;
 use snapshot::StoreError;
 use snapshot::catalog::Catalog;
-use snapshot::containerd::fresh::{FreshStore, NewSnapshot, SnapshotKind};
+use snapshot::containerd::writer::{NewSnapshot, SnapshotKind, StoreWriter};
 use snapshot::dir::Dir;
 use snapshot::ids::{CacheId, ImageId};
 use snapshot::reference::Reference;
@@ -109,7 +109,7 @@ pub fn migrate(
     catalog: &Catalog,
     plan: &MigrationPlan,
     kept: &KeptDigests<'_>,
-    mut store: FreshStore,
+    mut store: StoreWriter,
     options: &MigrateOptions<'_>,
 ) -> Result<(MigrationReport, LockedRoot), MigrateError> {
     let write_back = WriteBack::begin(store.staging(), options.sync)?;
@@ -173,7 +173,7 @@ pub fn migrate(
 fn add_blobs(
     from: &DataRoot,
     plan: &MigrationPlan,
-    store: &mut FreshStore,
+    store: &mut StoreWriter,
     options: &MigrateOptions<'_>,
 ) -> Result<HashMap<DiffId, StoredBlob>, MigrateError> {
     let saving = SaveOptions {
@@ -199,7 +199,7 @@ fn add_blobs(
 fn add_snapshots(
     from: &DataRoot,
     plan: &MigrationPlan,
-    store: &mut FreshStore,
+    store: &mut StoreWriter,
     options: &MigrateOptions<'_>,
 ) -> Result<(), MigrateError> {
     let made = layerfs::pool::map(plan.snapshots.len(), options.threads, |at| {

@@ -1,4 +1,4 @@
-//! An image archive into containerd's store of a data-root, which must not have one yet.
+//! An image archive into containerd's store of a data-root, which is made where there is none.
 //!
 //! ```text
 //! images -> plan -> each layer unpacked as a snapshot, and its file kept as a blob -> manifests -> records, committed
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use layerfs::apply::{Ownership, Target, WhiteoutMode};
 use layerfs::compress::{Compression, Decompressor};
-use layerfs::{DiffId, Digest, Hasher, Unpacked};
+use layerfs::{ChainId, DiffId, Digest, Hasher, Unpacked};
 
 use super::error::ImportError;
 use super::options::ImportRequest;
@@ -32,12 +32,11 @@ use crate::in_containerd::{StoredBlob, add_document, add_manifest, manifest};
 use crate::source::{Archive, ArchiveError, Blob, ImageSource, LayerBytes, LayerRef, Opened, Select};
 use origin::{OtherBlob, Planned, give_names, other_blobs};
 use snapshot::StoreError;
-use snapshot::containerd::fresh::{self, FreshStore, NewSnapshot, SnapshotKind};
+use snapshot::containerd::writer::{self, NewSnapshot, SnapshotKind, StoreWriter};
 use snapshot::driver::{Room, xattr_namespace};
 use snapshot::ids::ImageId;
 
 /// Imports the images of an archive into containerd's store in the data-root at `root`, which is created if it does not exist.
-/// The store must be empty.
 ///
 /// # Errors
 /// [`ImportError`]; the root is then as it was before.
@@ -97,24 +96,32 @@ pub fn dry_run_into_containerd(
     let select = keeping(request);
     let request = &ImportRequest { select: &select, ..*request };
     let mut contents = images(archive, request)?;
-    if fresh::expect_empty(root)? {
+    let present = writer::present(root)?;
+    if present.is_new {
         request.observer.new_root(root);
     }
     let Planned { mut plan, origins } = Planned::new(&mut contents, request)?;
+    let unpacked_already = find_snapshots(&mut plan, |key, _| Ok(present.snapshots.contains(key)))?;
     let mut need = Need::default();
     let mut blobs = HashMap::new();
     for missing in &plan.missing {
         let bytes = archive.layer(&missing.source)?;
-        if let LayerBytes::File(blob) = &bytes {
+        if let LayerBytes::File(blob) = &bytes
+            && !unpacked_already.contains(&missing.chain_id)
+        {
             need.add(blob, BLOCK);
         }
         if let Entry::Vacant(entry) = blobs.entry(missing.diff_id) {
             let blob = entry.insert(describe_blob(missing, &bytes)?);
-            need.add_file(blob.size, BLOCK);
+            if !present.blobs.contains_key(&blob.digest) {
+                need.add_file(blob.size, BLOCK);
+            }
         }
     }
     let others = other_blobs(archive, &origins)?;
-    others.iter().for_each(|(_, size, _)| need.add_file(*size, BLOCK));
+    let is_new = |digest: &Digest| !present.blobs.contains_key(digest);
+    let new = others.iter().filter(|(blob, ..)| blob.descriptor.as_ref().is_none_or(|known| is_new(&known.digest)));
+    new.for_each(|(_, size, _)| need.add_file(*size, BLOCK));
     let mut targets = Vec::with_capacity(plan.images.len());
     for (image, origin) in plan.images.iter_mut().zip(&origins) {
         let layers: Vec<StoredBlob> = image.layers.iter().map(|layer| blobs[&layer.diff_id]).collect();
@@ -123,7 +130,9 @@ pub fn dry_run_into_containerd(
         image.id = ImageId(named[0].1.target.digest);
         targets.push(named);
     }
-    let (_, tags) = give_names(&plan, &targets, request.options.retag);
+    let known =
+        |name: &str| present.images.get(name).and_then(|record| record.target.as_ref()).map(|target| target.digest);
+    let (_, tags) = give_names(&plan, &targets, known, request.options.retag);
     Ok(ImportReport::new(&plan, &[], tags, contents, Some(need)))
 }
 
@@ -132,11 +141,11 @@ fn keeping(request: &ImportRequest<'_>) -> Select {
     Select { keep_indexes: true, ..request.select.clone() }
 }
 
-fn begin(root: &Path, request: &ImportRequest<'_>) -> Result<FreshStore, ImportError> {
+fn begin(root: &Path, request: &ImportRequest<'_>) -> Result<StoreWriter, ImportError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ImportError::NeedsRoot { path: root.to_path_buf() });
     }
-    let store = fresh::begin(root, request.options.sync)?;
+    let store = writer::extend(root, request.options.sync)?;
     if store.root().is_new() {
         request.observer.new_root(store.root().dir().path());
     }
@@ -145,11 +154,12 @@ fn begin(root: &Path, request: &ImportRequest<'_>) -> Result<FreshStore, ImportE
 
 fn import_from(
     source: &dyn ImageSource,
-    mut store: FreshStore,
+    mut store: StoreWriter,
     request: &ImportRequest<'_>,
 ) -> Result<ImportReport, ImportError> {
     let mut contents = images(source, request)?;
     let Planned { mut plan, origins } = Planned::new(&mut contents, request)?;
+    let unpacked_already = find_snapshots(&mut plan, |key, parent| store.has_snapshot(key, parent))?;
     for image in &plan.images {
         request.observer.planned(&image.layers);
     }
@@ -159,13 +169,15 @@ fn import_from(
         check(&bytes, &others, &store)?;
     }
     let write_back = WriteBack::begin(store.staging(), request.options.sync)?;
-    let unpacked = unpack(&plan, &bytes, &store, request)?;
-    let blobs = write_blobs(&plan, &bytes, &mut store, request)?;
+    let new: Vec<_> =
+        plan.missing.iter().zip(&bytes).filter(|(missing, _)| !unpacked_already.contains(&missing.chain_id)).collect();
+    let unpacked = unpack(&new, &store, request)?;
+    let blobs = write_blobs(&plan, &bytes, &unpacked_already, &mut store, request)?;
     for (blob, _, bytes) in &others {
         keep_blob(blob, bytes, &mut store, request.options.interrupted)?;
     }
     drop(write_back);
-    record_snapshots(&plan, &mut store)?;
+    record_snapshots(&new, &mut store)?;
     let mut targets = Vec::with_capacity(plan.images.len());
     for (image, origin) in plan.images.iter_mut().zip(&origins) {
         let layers: Vec<StoredBlob> = image.layers.iter().map(|layer| blobs[&layer.diff_id]).collect();
@@ -180,7 +192,8 @@ fn import_from(
         image.id = ImageId(named[0].1.target.digest);
         targets.push(named);
     }
-    let (names, tags) = give_names(&plan, &targets, request.options.retag);
+    let known = |name: &str| store.image(name).and_then(|record| record.target.as_ref()).map(|target| target.digest);
+    let (names, tags) = give_names(&plan, &targets, known, request.options.retag);
     names.record(targets.iter().flatten().map(|(_, named)| named), &mut store);
     if request.is_interrupted() {
         return Err(ImportError::Interrupted);
@@ -188,12 +201,12 @@ fn import_from(
     store.commit()?;
     let mut report = ImportReport::new(&plan, &[], tags, contents, None);
     report.unpacked =
-        plan.missing.iter().zip(&unpacked).map(|(missing, layer)| NewLayer::new(missing.chain_id, layer)).collect();
+        new.iter().zip(&unpacked).map(|((missing, _), layer)| NewLayer::new(missing.chain_id, layer)).collect();
     Ok(report)
 }
 
 /// Checks that there is room for the snapshots, and for the blobs.
-fn check(bytes: &[LayerBytes], others: &[OtherBlob<'_>], store: &FreshStore) -> Result<(), ImportError> {
+fn check(bytes: &[LayerBytes], others: &[OtherBlob<'_>], store: &StoreWriter) -> Result<(), ImportError> {
     let (path, room) = (store.root().dir().path(), || Room::measure(store.staging()));
     let files: Vec<&Blob> =
         bytes.iter().filter_map(|bytes| if let LayerBytes::File(blob) = bytes { Some(blob) } else { None }).collect();
@@ -209,14 +222,14 @@ fn check(bytes: &[LayerBytes], others: &[OtherBlob<'_>], store: &FreshStore) -> 
 pub(crate) fn keep_blob(
     blob: &LayerRef,
     bytes: &LayerBytes,
-    store: &mut FreshStore,
+    store: &mut StoreWriter,
     interrupted: &AtomicBool,
 ) -> Result<(), ImportError> {
     if interrupted.load(Ordering::Relaxed) {
         return Err(ImportError::Interrupted);
     }
     let expected = blob.descriptor.as_ref().expect("it is described").digest;
-    if store.has_blob(expected) {
+    if store.has_blob(expected)? {
         return Ok(());
     }
     let mut file = store.create_blob(expected)?;
@@ -232,20 +245,35 @@ pub(crate) fn keep_blob(
     Ok(())
 }
 
-/// The number of the snapshot of the layer at a place in a plan.
-fn number(at: usize) -> u64 {
-    at as u64 + 1
+/// The layers of a plan that the store has unpacked. Marks them as present.
+fn find_snapshots(
+    plan: &mut ImportPlan,
+    has: impl Fn(&str, Option<&str>) -> Result<bool, StoreError>,
+) -> Result<HashSet<ChainId>, ImportError> {
+    let mut found = HashSet::new();
+    for MissingLayer { chain_id, parent, .. } in &plan.missing {
+        let parent = parent.map(|parent| parent.to_string());
+        if has(&chain_id.to_string(), parent.as_deref())? {
+            found.insert(*chain_id);
+        }
+    }
+    let layers = plan.images.iter_mut().flat_map(|image| &mut image.layers);
+    layers.filter(|layer| found.contains(&layer.chain_id)).for_each(|layer| layer.present = Some(0));
+    Ok(found)
 }
 
+/// The number of the snapshot of the layer at a place among the new ones.
+fn number(at: usize, store: &StoreWriter) -> u64 {
+    store.first_number() + at as u64
+}
+
+/// A layer that is not unpacked yet, and its file.
+type NewLayers<'n> = [(&'n MissingLayer, &'n LayerBytes)];
+
 /// Unpacks each layer into the directory of its snapshot.
-fn unpack(
-    plan: &ImportPlan,
-    bytes: &[LayerBytes],
-    store: &FreshStore,
-    request: &ImportRequest<'_>,
-) -> Result<Vec<Unpacked>, ImportError> {
-    let mut works = Vec::with_capacity(bytes.len());
-    for (missing, bytes) in plan.missing.iter().zip(bytes) {
+fn unpack(new: &NewLayers<'_>, store: &StoreWriter, request: &ImportRequest<'_>) -> Result<Vec<Unpacked>, ImportError> {
+    let mut works = Vec::with_capacity(new.len());
+    for (missing, bytes) in new {
         let content = match bytes {
             LayerBytes::File(blob) => Content::File(blob),
             LayerBytes::Memory(bytes) => Content::Memory(bytes),
@@ -263,7 +291,7 @@ fn unpack(
     }
     let whiteouts = WhiteoutMode::Overlay(xattr_namespace()?);
     let place = |at: usize| {
-        let dir = store.create_snapshot(number(at))?;
+        let dir = store.create_snapshot(number(at, store))?;
         let root = dir.create("fs", 0o755)?.owned_fd()?;
         let (scratch, ownership) = (dir.owned_fd()?, Ownership::Layer);
         let target = Target { root, scratch, whiteouts, ownership, defer_directories: false };
@@ -276,18 +304,21 @@ fn not_a_layer(blob: &LayerRef) -> ImportError {
     ArchiveError::NotALayer { file: blob.name.clone() }.into()
 }
 
-/// Keeps the file of each layer. The layers were unpacked, so that their digests are known to be right.
+/// Keeps the file of each layer that the store does not have. The layers were unpacked, so that their digests are known to be right, or
+/// are hashed here.
 fn write_blobs(
     plan: &ImportPlan,
     bytes: &[LayerBytes],
-    store: &mut FreshStore,
+    unpacked_already: &HashSet<ChainId>,
+    store: &mut StoreWriter,
     request: &ImportRequest<'_>,
 ) -> Result<HashMap<DiffId, StoredBlob>, ImportError> {
     let mut seen = HashSet::new();
     let distinct: Vec<_> = plan.missing.iter().zip(bytes).filter(|(missing, _)| seen.insert(missing.diff_id)).collect();
     let written = layerfs::pool::map(distinct.len(), request.options.threads, |at| {
         let (missing, bytes) = distinct[at];
-        (!request.is_interrupted()).then(|| write_blob(missing, bytes, store))
+        let verify = unpacked_already.contains(&missing.chain_id);
+        (!request.is_interrupted()).then(|| write_blob(missing, bytes, verify, store))
     });
     let mut blobs = HashMap::new();
     for ((missing, _), blob) in distinct.iter().zip(written) {
@@ -330,13 +361,36 @@ fn name_blob(missing: &MissingLayer, bytes: &LayerBytes) -> Result<(Digest, Comp
     })
 }
 
-/// Keeps a layer's blob.
-fn write_blob(missing: &MissingLayer, bytes: &LayerBytes, store: &FreshStore) -> Result<StoredBlob, ImportError> {
+/// Keeps a layer's blob, unless the store has it. With `verify`, its digests are compared with what is said of it.
+fn write_blob(
+    missing: &MissingLayer,
+    bytes: &LayerBytes,
+    verify: bool,
+    store: &StoreWriter,
+) -> Result<StoredBlob, ImportError> {
     let (digest, packed) = name_blob(missing, bytes)?;
+    let compression = kept(packed);
+    if verify && compression != Compression::None {
+        let reader = std::io::BufReader::with_capacity(128 << 10, open(&missing.source, bytes)?);
+        let mut plain = Decompressor::new(reader).map_err(unread(&missing.source))?;
+        missing.source.expect_digest(missing.diff_id.0, hash(&mut plain).map_err(unread(&missing.source))?)?;
+    }
+    if let Some(size) = store.blob_size(digest)? {
+        return Ok(StoredBlob { digest, size, compression });
+    }
     let mut file = store.create_blob(digest)?;
     let failed = |source| StoreError::io(store.staging().path().to_path_buf(), "writing a blob in")(source).into();
-    let size = copy_blob(missing, bytes, packed, |piece| file.write_all(piece).map_err(failed))?;
-    Ok(StoredBlob { digest, size, compression: kept(packed) })
+    let mut hasher = Hasher::default();
+    let size = copy_blob(missing, bytes, packed, |piece| {
+        if verify {
+            hasher.update(piece);
+        }
+        file.write_all(piece).map_err(failed)
+    })?;
+    if verify {
+        missing.source.expect_digest(digest, hasher.finish())?;
+    }
+    Ok(StoredBlob { digest, size, compression })
 }
 
 /// What [`write_blob`] would write.
@@ -406,11 +460,12 @@ fn hash(from: &mut dyn Read) -> std::io::Result<Digest> {
 }
 
 /// Records the snapshots: parents come before children in a plan.
-fn record_snapshots(plan: &ImportPlan, store: &mut FreshStore) -> Result<(), ImportError> {
-    for (at, missing) in plan.missing.iter().enumerate() {
+fn record_snapshots(new: &NewLayers<'_>, store: &mut StoreWriter) -> Result<(), ImportError> {
+    for (at, (missing, _)) in new.iter().enumerate() {
         let (key, parent) = (missing.chain_id.to_string(), missing.parent.map(|parent| parent.to_string()));
         let kind = SnapshotKind::Committed;
-        store.add_snapshot(&NewSnapshot { number: number(at), key: &key, parent: parent.as_deref(), kind })?;
+        let number = number(at, store);
+        store.add_snapshot(&NewSnapshot { number, key: &key, parent: parent.as_deref(), kind })?;
     }
     Ok(())
 }

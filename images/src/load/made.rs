@@ -3,6 +3,8 @@
 //! It goes the way of every import: the layer is unpacked into a directory that nothing refers to, and layer, image and
 //! name are edits of one transaction.
 
+mod stored;
+
 use std::io::BufRead;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +25,8 @@ use snapshot::driver::Driver;
 use snapshot::edit::Edit;
 use snapshot::ids::ImageId;
 use snapshot::reference::Reference;
+
+pub use stored::{OnStored, StoredBase, store_image_in_containerd};
 
 /// An image to be stored.
 #[derive(Debug, Clone)]

@@ -35,7 +35,7 @@ use layerfs::meter::Meter;
 pub(crate) use containerd::keep_blob;
 pub use containerd::{dry_run_into_containerd, import_images_into_containerd, import_into_containerd};
 pub use error::ImportError;
-pub use made::{NewImage, store_image};
+pub use made::{NewImage, OnStored, StoredBase, store_image, store_image_in_containerd};
 pub use options::{Announced, ImportOptions, ImportRequest, Observer, Silent};
 pub use plan::PlannedLayer;
 pub(crate) use plan::checked_config;

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use serde_json::{Map, Value, json};
 use snapshot::StoreError;
 use snapshot::catalog::Catalog;
-use snapshot::containerd::fresh::{FreshStore, NewSnapshot, SnapshotKind};
 use snapshot::containerd::migration::ChangedConfig;
+use snapshot::containerd::writer::{NewSnapshot, SnapshotKind, StoreWriter};
 use snapshot::ids::{ContainerId, ImageId};
 use snapshot::root::DataRoot;
 use snapshot::schema::container;
@@ -27,7 +27,7 @@ pub(super) fn add(
     catalog: &Catalog,
     plan: &MigrationPlan,
     targets: &HashMap<ImageId, &Migrated>,
-    store: &mut FreshStore,
+    store: &mut StoreWriter,
     options: &MigrateOptions<'_>,
 ) -> Result<Vec<ChangedConfig>, MigrateError> {
     let mut next = plan.snapshots.len();
@@ -47,7 +47,7 @@ fn add_snapshots(
     from: &DataRoot,
     container: &PlannedContainer,
     next: &mut usize,
-    store: &mut FreshStore,
+    store: &mut StoreWriter,
 ) -> Result<(), MigrateError> {
     let (key, mut parent) = (container.id.as_str(), container.parent.map(|parent| parent.to_string()));
     let init_key = format!("{key}-init");

@@ -13,8 +13,8 @@ use layerfs::compress::{Compression, Decompressor, SNIFF_LEN};
 use layerfs::{ChainId, DiffId, Digest, Hasher};
 use serde::{Deserialize, Serialize};
 use snapshot::catalog::Catalog;
-use snapshot::containerd::fresh::FreshStore;
 use snapshot::containerd::metadata::{DISTRIBUTION_SOURCE, Target};
+use snapshot::containerd::writer::StoreWriter;
 use snapshot::ids::ImageId;
 use snapshot::reference::Reference;
 
@@ -150,7 +150,7 @@ impl<'s> KeptDigests<'s> {
         id: ImageId,
         (config, diff_ids): (&[u8], &[DiffId]),
         packed: &mut PackedLayers,
-        store: &mut FreshStore,
+        store: &mut StoreWriter,
         interrupted: &AtomicBool,
     ) -> Result<Option<Migrated>, MigrateError> {
         let Some(kept) = self.0.get(&id) else { return Ok(None) };
@@ -161,7 +161,7 @@ impl<'s> KeptDigests<'s> {
             let compression = match packed.entry((digest, *diff_id)) {
                 Entry::Occupied(known) => *known.get(),
                 Entry::Vacant(entry) => {
-                    if !store.has_blob(digest) {
+                    if !store.has_blob(digest)? {
                         let bytes = kept.source.layer(layer)?;
                         keep_blob(layer, &bytes, store, interrupted).map_err(or_interrupted(interrupted))?;
                     }
@@ -184,7 +184,7 @@ impl<'s> KeptDigests<'s> {
     }
 
     /// Labels blobs with the registries that have them, as a pull does.
-    pub(super) fn label(&self, store: &mut FreshStore) -> Result<(), MigrateError> {
+    pub(super) fn label(&self, store: &mut StoreWriter) -> Result<(), MigrateError> {
         let mut sources: BTreeMap<(Digest, &str), BTreeSet<&str>> = BTreeMap::new();
         for kept in self.0.values() {
             let documents = [kept.image.id, Digest::hash(&kept.manifest.bytes)]
@@ -241,7 +241,7 @@ impl<'s> Kept<'s> {
     fn add_index(
         &self,
         target: &SourceTarget,
-        store: &mut FreshStore,
+        store: &mut StoreWriter,
         interrupted: &AtomicBool,
     ) -> Result<(), MigrateError> {
         let Some(index) = &target.index else { return Ok(()) };
@@ -277,7 +277,7 @@ fn names_config(manifest: &SourceManifest, config: Digest) -> bool {
 
 /// Reads a blob that was stored, and expects that it unpacks to a layer. Returns how it is compressed.
 fn expect_content(
-    store: &FreshStore,
+    store: &StoreWriter,
     blob: Digest,
     expected: DiffId,
     interrupted: &AtomicBool,

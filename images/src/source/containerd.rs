@@ -8,6 +8,7 @@ use layerfs::Digest;
 use serde::Serialize;
 use snapshot::catalog::Catalog;
 use snapshot::containerd::content::Content;
+use snapshot::containerd::images::DANGLING;
 use snapshot::ids::ImageId;
 
 use super::blob::Blob;
@@ -22,9 +23,6 @@ const BLOBS: &str = "blobs/sha256/";
 
 /// The annotation with an image's whole name.
 const NAME: &str = "io.containerd.image.name";
-
-/// How the name of a record begins that stands for no name.
-const DANGLING: &str = "moby-dangling@";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -131,11 +131,11 @@ impl LayerRef {
 
     /// Checks the digest of the layer's file against the descriptor, where there is one.
     pub(crate) fn check_digest(&self, found: layerfs::Digest) -> Result<(), ArchiveError> {
-        match &self.descriptor {
-            Some(descriptor) if descriptor.digest != found => {
-                Err(ArchiveError::Digest { file: self.name.clone(), expected: descriptor.digest, found })
-            }
-            _ => Ok(()),
-        }
+        self.descriptor.as_ref().map_or(Ok(()), |descriptor| self.expect_digest(descriptor.digest, found))
+    }
+
+    /// Checks a digest of the layer against the one that it must have.
+    pub(crate) fn expect_digest(&self, expected: layerfs::Digest, found: layerfs::Digest) -> Result<(), ArchiveError> {
+        if expected == found { Ok(()) } else { Err(ArchiveError::Digest { file: self.name.clone(), expected, found }) }
     }
 }

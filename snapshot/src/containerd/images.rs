@@ -23,7 +23,7 @@ use crate::schema::config::{ImageConfig, MAX_CONFIG};
 use crate::schema::time::Time;
 
 /// The prefix of the records' names that stand for an image without a name.
-const DANGLING: &str = "moby-dangling@";
+pub const DANGLING: &str = "moby-dangling@";
 
 /// The label with the image that an image was made from.
 const PARENT: &str = "org.mobyproject.image.parent";

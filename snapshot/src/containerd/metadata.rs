@@ -35,6 +35,8 @@ pub struct Metadata {
     pub blobs: BTreeMap<Digest, u64>,
     /// Snapshots of the snapshotter by their keys: a chain id, or a container's id.
     pub snapshots: BTreeMap<String, SnapshotRecord>,
+    /// The number that was given last to the name of a snapshot.
+    pub(crate) snapshot_sequence: u64,
     /// Blobs that other namespaces record. All namespaces share the files.
     pub(crate) other_blobs: BTreeSet<Digest>,
     /// The names of the snapshotter's snapshots that other namespaces record.
@@ -204,6 +206,7 @@ impl Metadata {
                 if name != snapshotter.as_bytes() {
                     return Ok(());
                 }
+                self.snapshot_sequence = records.sequence();
                 each_bucket(&records, |key, record| {
                     self.snapshots.insert(text(key), snapshot(&record)?);
                     Ok(())

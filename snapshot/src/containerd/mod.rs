@@ -19,13 +19,13 @@
 pub mod content;
 pub mod documents;
 pub mod export;
-pub mod fresh;
 pub(crate) mod gc;
 pub mod images;
 pub mod metadata;
 pub mod migration;
 pub mod owner;
 pub(crate) mod snapshots;
+pub mod writer;
 
 use crate::dir::Dir;
 use crate::error::StoreError;

@@ -26,7 +26,7 @@ pub struct LockedRoot {
     dir: Dir,
     locks: Locks,
     /// The lock of containerd's records: containerd may have outlived its dockerd.
-    _records: Option<File>,
+    records: Option<File>,
     created: CreatedDirectories,
     new: bool,
 }
@@ -40,7 +40,7 @@ impl LockedRoot {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let OpenedRoot { dir, locks, created, new, .. } = Guard { driver: Some(DEFAULT) }.ask(path)?.open()?;
         let records = lock_database(&dir, &RECORDS)?;
-        let opened = Self { dir, locks, _records: records, created, new };
+        let opened = Self { dir, locks, records, created, new };
         opened.check_mounts()?;
         Ok(opened)
     }
@@ -55,6 +55,19 @@ impl LockedRoot {
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.new
+    }
+
+    /// containerd's records, locked; `None` if there are none.
+    pub(crate) fn records(&self) -> Option<&File> {
+        self.records.as_ref()
+    }
+
+    /// Locks a database of the root, which stays locked as long as the file is open; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if a daemon has locked it.
+    pub(crate) fn lock_database(&self, path: &[&str]) -> Result<Option<File>, StoreError> {
+        lock_database(&self.dir, path)
     }
 
     /// The store of the storage driver overlay2 in it, for reading.

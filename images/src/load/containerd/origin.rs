@@ -105,10 +105,12 @@ fn name_annotations(name: &Reference) -> BTreeMap<String, String> {
 /// What the names of each image lead to.
 pub(super) type Targets = [Vec<(Vec<Reference>, NamedTarget)>];
 
-/// Gives all images their names, in the archive's order: as in a daemon, a name belongs to the last image that asks for it.
+/// Gives all images their names, in the archive's order: as in a daemon, a name belongs to the last image that asks for it. `known` is
+/// what a name leads to in the store.
 pub(super) fn give_names<'t>(
     plan: &ImportPlan,
     targets: &'t Targets,
+    known: impl Fn(&str) -> Option<Digest>,
     retag: bool,
 ) -> (NamedImages<'t>, Vec<Vec<TagReport>>) {
     let mut names = NamedImages::default();
@@ -116,10 +118,10 @@ pub(super) fn give_names<'t>(
     for (image, named) in plan.images.iter().zip(targets) {
         let mut of_image = Vec::with_capacity(image.tags.len());
         for reference in &image.tags {
-            let known = named.iter().find(|(names, _)| names.contains(reference)).unwrap_or(&named[0]);
-            let (_, target) = known;
+            let (_, target) = named.iter().find(|(names, _)| names.contains(reference)).unwrap_or(&named[0]);
             let digest = target.target.digest;
-            let before = names.get(reference).map(|before| before.target.digest).filter(|before| *before != digest);
+            let before = names.get(reference).map(|before| before.target.digest);
+            let before = before.or_else(|| known(&reference.canonical())).filter(|before| *before != digest);
             let kept = before.is_some() && !retag;
             if !kept {
                 names.set(reference, target);

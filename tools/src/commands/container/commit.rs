@@ -39,7 +39,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    writable(driver)?;
+    if !image::stored::is_in_containerd(root, driver)? {
+        writable(driver)?;
+    }
     rootless::check(root, "")?;
     with_layers(&args.container, root, driver, |view, container, layers| {
         commit(args, root, driver, (view, container), layers)
@@ -53,7 +55,6 @@ fn commit(
     (view, container): (&View, &Container),
     layers: &LayersOfContainer<'_>,
 ) -> anyhow::Result<ExitCode> {
-    view.root().expect_storage_driver()?;
     let parent = container.image.ok_or_else(|| anyhow!("container {} was made from no image", container.id))?;
     let before = run_config(view, container)?;
     let mut after = before.clone();
@@ -77,7 +78,9 @@ fn pause(
     if !args.pause || container.status() != ContainerStatus::Running {
         return Ok(None);
     }
-    let store = Store { root: root.to_path_buf(), driver: writable(driver)? };
+    // A container of containerd's store runs under a daemon alone, beside which nothing is written.
+    let Ok(driver) = writable(driver) else { return Ok(None) };
+    let store = Store { root: root.to_path_buf(), driver };
     let paused = store.pause(&container.id);
     let paused = paused.map_err(|error| {
         output::complain(NAME, &format!("warning: container {} does not stand still: {error}", container.id));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Error, anyhow, bail};
-use images::load::{ImportRequest, NewImage, store_image};
+use images::load::{ImportRequest, NewImage, OnStored, StoredBase, store_image, store_image_in_containerd};
 use images::make::{Commit, committed_config};
 use images::pipe::{LayerWriter, piped};
 use images::source::{Platform, Select};
@@ -20,8 +20,8 @@ use snapshot::view::{Needs, View};
 
 use super::change::new_name;
 use super::import::created;
-use super::no_such_image;
 use super::tag::rfc3339_nano;
+use super::{no_such_image, stored};
 use crate::commands::layer_run::Kept;
 use crate::commands::layerfs::NAME;
 use crate::flags::writable;
@@ -79,12 +79,19 @@ pub(crate) fn commit(
     let Parts { parent, written, layers, .. } = *parts;
     let image =
         view.catalog().images().get(&parent).ok_or_else(|| anyhow!("the image {parent} is not there any more"))?;
-    let config = view.root().images()?.map_or(Ok(None), |images| images.config(parent))?;
+    let stored = StoredBase::find(view.catalog(), parent)?;
+    let config = match &stored {
+        Some(stored) => Some(stored.config.clone()),
+        None => view.root().images()?.map_or(Ok(None), |images| images.config(parent))?,
+    };
     let parent_config = config.ok_or_else(|| anyhow!("the config of image {parent} cannot be read"))?;
     let interrupted = signals::interrupted()?;
     let progress = Progress::new(NAME, false);
     let mut options = images::load::ImportOptions::new(&interrupted);
-    (options.driver, options.sync) = (writable(driver)?, !flags.no_sync);
+    options.sync = !flags.no_sync;
+    if stored.is_none() {
+        options.driver = writable(driver)?;
+    }
     let archive = Path::new("the container's layer");
     let request = ImportRequest { archive, select: &Select::default(), options: &options, observer: &progress };
     let now = Zoned::now();
@@ -102,15 +109,22 @@ pub(crate) fn commit(
         let config = config.expect("a config that dockerd shows is JSON");
         NewImage { config, parent: Some(parent), names: name.clone().map(|name| (vec![name], rfc3339_nano(&now))) }
     };
+    let on = stored.as_ref().map(|base| OnStored {
+        base: Some((base, base.diff_ids.len())),
+        container_config: Some(serde_json::to_vec(parts.before).expect("texts and numbers always serialise")),
+    });
+    let store = |layer| match &on {
+        Some(on) => store_image_in_containerd(root, on, layer, &request, describe),
+        None => store_image(root, &image.diff_ids, layer, &request, describe),
+    };
     let id = if written.is_nothing() {
-        store_image(root, &image.diff_ids, None, &request, describe)?
+        store(None)?
     } else {
         if !flags.no_preflight {
             written.check_room(view.root())?;
         }
         let write = |out: LayerWriter| written.write(layers, out, &interrupted);
-        let store = |layer| store_image(root, &image.diff_ids, Some(layer), &request, describe);
-        piped(write, store).context("starting to write the layer")??
+        piped(write, |layer| store(Some(layer))).context("starting to write the layer")??
     };
     drop(progress);
     output::say(&id.to_string())?;
@@ -135,7 +149,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    writable(driver)?;
+    if !stored::is_in_containerd(root, driver)? {
+        writable(driver)?;
+    }
     rootless::check(root, "")?;
     let shown = args.dir.display();
     let kept = Kept::read(&args.dir)?;
@@ -148,7 +164,6 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     })?;
     let texts = [text.clone()];
     let view = View::read(root, driver, Needs::only(&texts))?;
-    view.root().expect_storage_driver()?;
     let parent = match view.catalog().resolve(&text) {
         Resolved::Image(id) => id,
         Resolved::Damaged(id) => return Err(crate::damage::damaged_image(view.catalog(), &text, id)),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Error, anyhow, bail};
 use images::flatten::write_layer;
-use images::load::{ImportRequest, NewImage, store_image};
+use images::load::{ImportRequest, NewImage, OnStored, StoredBase, store_image, store_image_in_containerd};
 use images::make::{Onto, flattened_config};
 use images::pipe::{LayerWriter, piped};
 use images::source::Select;
@@ -17,8 +17,8 @@ use snapshot::view::{Needs, View};
 
 use super::change::new_name;
 use super::import::created;
-use super::no_such_image;
 use super::tag::rfc3339_nano;
+use super::{no_such_image, stored};
 use crate::commands::layerfs::NAME;
 use crate::flags::writable;
 use crate::progress::Progress;
@@ -43,7 +43,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let writable = writable(driver)?;
+    let in_containerd = stored::is_in_containerd(root, driver)?;
+    let writable = if in_containerd { None } else { writable(driver)? };
     let mut names = Vec::new();
     for tag in &args.tags {
         let name = new_name(tag).map_err(Error::msg)?;
@@ -53,13 +54,16 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     }
     rootless::check(root, "")?;
     let view = View::read(root, driver, Needs::RECORDS)?;
-    view.root().expect_storage_driver()?;
     let image = find(view.catalog(), &args.image)?;
     let onto = args.from.as_deref().map_or_else(
         || Ok(Onto { name: None, layers: &image.diff_ids[..0], steps: 0 }),
         |text| onto(view.catalog(), image, text),
     )?;
-    let config = view.root().images()?.map_or(Ok(None), |images| images.config(image.id))?;
+    let stored = if in_containerd { StoredBase::find(view.catalog(), image.id)? } else { None };
+    let config = match &stored {
+        Some(stored) => Some(stored.config.clone()),
+        None => view.root().images()?.map_or(Ok(None), |images| images.config(image.id))?,
+    };
     let config = config.ok_or_else(|| anyhow!("the config of image {} cannot be read", image.id))?;
     let layers = LayersOfStore::new(view.root(), view.catalog(), image)?;
     let interrupted = signals::interrupted()?;
@@ -77,7 +81,13 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     };
     let first = onto.layers.len();
     let write = |out: LayerWriter| write_layer(&layers, first, out, &interrupted).map(drop);
-    let store = |layer| store_image(root, onto.layers, Some(layer), &request, describe);
+    let store = |layer| match &stored {
+        Some(base) => {
+            let on = OnStored { base: Some((base, first)), container_config: None };
+            store_image_in_containerd(root, &on, Some(layer), &request, describe)
+        }
+        None => store_image(root, onto.layers, Some(layer), &request, describe),
+    };
     let id = piped(write, store).context("starting to write the layer")??;
     drop(progress);
     output::say(&id.to_string())?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use images::load::{ImportRequest, NewImage, store_image};
+use images::load::{ImportRequest, NewImage, OnStored, store_image, store_image_in_containerd};
 use images::make::imported_config;
 use images::source::{ArchiveError, Platform, Select, is_endless};
 use jiff::Zoned;
@@ -16,6 +16,7 @@ use snapshot::reference::Reference;
 use snapshot::schema::runconfig::RunConfig;
 
 use super::change::reference_error;
+use super::stored;
 use super::tag::rfc3339_nano;
 use crate::commands::layerfs::NAME;
 use crate::exit::UsageError;
@@ -51,7 +52,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let driver = writable(driver)?;
+    let in_containerd = stored::goes_to_containerd(root, driver);
+    let driver = if in_containerd { None } else { writable(driver)? };
     if args.file.to_string_lossy().contains("://") && !args.file.exists() {
         return Err(UsageError("no URL is imported; download it and import the file".into()).into());
     }
@@ -89,7 +91,13 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         let config = imported_config(layer, &config, comment, &created(&now), &platform);
         NewImage { config, parent: None, names: name.map(|name| (vec![name], rfc3339_nano(&now))) }
     };
-    let id = store_image(root, &[], Some(stream), &request, describe).map_err(input::with_name(&args.file))?;
+    let id = if in_containerd {
+        let on = OnStored { base: None, container_config: None };
+        store_image_in_containerd(root, &on, Some(stream), &request, describe)
+    } else {
+        store_image(root, &[], Some(stream), &request, describe)
+    };
+    let id = id.map_err(input::with_name(&args.file))?;
     drop(progress);
     output::say(&id.to_string())?;
     Ok(ExitCode::SUCCESS)

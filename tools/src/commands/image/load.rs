@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use images::load::{ImportReport, ImportRequest, import, import_into_containerd};
 
+use super::stored;
 use crate::commands::layerfs::NAME;
-use crate::commands::store::Store;
 use crate::exit::UsageError;
 use crate::flags::{UnpackFlags, writable};
 use crate::progress::Progress;
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let containerd = driver == Some(Store::Containerd.driver());
+    let containerd = stored::goes_to_containerd(root, driver);
     let driver = if containerd { None } else { writable(driver)? };
     if args.input.is_none() && std::io::stdin().is_terminal() {
         return Err(UsageError("requested load from stdin, but stdin is empty".into()).into());

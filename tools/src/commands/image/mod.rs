@@ -28,6 +28,7 @@ mod select;
 pub(crate) use content::JsonPath;
 pub(crate) use document::inspect_image;
 pub(crate) use select::{seconds, tag};
+pub(crate) mod stored;
 pub(crate) mod tag;
 pub(crate) mod tags;
 pub(crate) mod tree;

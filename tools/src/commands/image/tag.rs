@@ -10,7 +10,7 @@ use snapshot::edit::Edit;
 use snapshot::reference::{Reference, ReferenceError};
 
 use super::change::{change, reference_error};
-use super::no_such_image;
+use super::{no_such_image, stored};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -41,12 +41,17 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         }
         Err(error) => return Err(not_valid(&args.target, &error)),
     };
+    let target = || target.map_err(|reason| anyhow!(reason));
+    if stored::is_in_containerd(root, driver)? {
+        stored::tag(&args.source, target, root, driver)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     change(
         root,
         driver,
         |catalog, _, edits| {
             let Resolved::Image(image) = catalog.resolve(&args.source) else { return Err(no_such_image(&args.source)) };
-            let reference = target.map_err(|reason| anyhow!(reason))?;
+            let reference = target()?;
             edits.push(Edit::SetTag { reference, image });
             edits.push(Edit::SetLastUpdated { image, time: rfc3339_nano(&Zoned::now()) });
             Ok(())

@@ -11,8 +11,8 @@ use docker_format::size;
 use images::migrate::{KeptDigests, MigrateOptions, MigrationPlan, MigrationReport, Way, migrate};
 use layerfs::delete::Deletion;
 use serde::Serialize;
-use snapshot::containerd::fresh::{self, FreshStore};
 use snapshot::containerd::migration::{Migration, Obstacle, Return};
+use snapshot::containerd::writer::{self, StoreWriter};
 use snapshot::edit::{Transaction, WriteOptions};
 use snapshot::root::{DataRoot, LockedRoot};
 use snapshot::view::{Needs, View};
@@ -139,8 +139,8 @@ pub(crate) fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     let sources = Sources::open(args, view.catalog(), &plan, args.into.as_deref().unwrap_or(root), &interrupted)?;
     let kept = KeptDigests::find(view.catalog(), &mut plan, &sources.all())?;
     let (store, _held) = match &args.into {
-        None => (FreshStore::begin(locked, sync)?, None),
-        Some(into) => (fresh::begin(into, sync).context("--into")?, Some(locked)),
+        None => (StoreWriter::begin(locked, sync)?, None),
+        Some(into) => (writer::begin(into, sync).context("--into")?, Some(locked)),
     };
     let progress = Progress::new(NAME, args.quiet);
     let options = MigrateOptions {

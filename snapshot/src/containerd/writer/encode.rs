@@ -19,6 +19,11 @@ pub(super) fn signed(number: u64) -> Vec<u8> {
     unsigned(number << 1)
 }
 
+/// The key of `parents` that says that a snapshot stands on another one.
+pub(super) fn link(parent: u64, child: u64) -> Vec<u8> {
+    [unsigned(parent), vec![0], unsigned(child)].concat()
+}
+
 /// As Go's `time.Time.MarshalBinary`.
 pub(super) fn time(time: Time) -> Vec<u8> {
     time.to_go_binary().to_vec()

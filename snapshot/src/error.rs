@@ -102,7 +102,7 @@ pub enum StoreError {
     },
     /// All images of the root are in containerd's image store, and what was asked for works only with storage drivers.
     #[error(
-        "{}: its images are in containerd's store, from which this cannot be done: layerfs reads such a store and makes new ones, and changes none",
+        "{}: its images are in containerd's store, with which this cannot be done: layerfs reads such a store, and adds to it",
         .root.display()
     )]
     OnlyListed {

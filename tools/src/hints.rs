@@ -332,13 +332,13 @@ fn of_store(error: &StoreError) -> Option<String> {
     match error {
         StoreError::Refused { refusal: Refusal::ContainerdStore, .. } => {
             Some(
-                "only its daemon changes such a store; `layerfs system migrate --to overlay2 --into DATA_ROOT IMAGE` puts images into a root with \
+                "only its daemon takes something away from such a store, or builds in it; `layerfs system migrate --to overlay2 --into DATA_ROOT IMAGE` puts images into a root with \
                  a storage driver, which is written; --storage-driver overlay2 writes to this one all the same"
                     .into(),
             )
         }
         StoreError::Refused { refusal: Refusal::ContainerdHolds { .. }, .. } => {
-            Some("while its daemon runs, `docker load` adds images to it; an empty data-root takes them here".into())
+            Some("an empty data-root takes the images here; while its daemon runs, `docker load` adds them to this one".into())
         }
         StoreError::ThinPool { trouble, .. } => of_pool(trouble),
         StoreError::Undeletable(error) => match error.obstacle {

@@ -52,24 +52,16 @@ fn engines_containerd_root_is_read_and_not_written() {
     }
     let df = ["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}"];
     same(&df, &text(&layerfs_on(&root, &df).stdout), &daemon.ok(&df));
-    // What is not known of containerd's store is refused in so many words, and nothing is printed.
+    // Nothing is written to it while its daemon runs.
     let store = root.join("containerd/daemon").display().to_string();
-    let output = layerfs_on(&root, &["image", "flatten", IMAGE]);
-    let said = text(&output.stderr);
-    if output.status.success()
-        || !output.stdout.is_empty()
-        || !said.contains(
-            "in containerd's store, from which this cannot be done: layerfs reads such a store and makes new ones",
-        )
-    {
-        report.push(format!("flatten: {output:?}"));
-    }
-    // And nothing is written to it.
+    let archive = testkit::golden("layers-20.10.tar");
     for request in [
         &["image", "tag", IMAGE, "new:1"][..],
         &["image", "rm", IMAGE],
         &["container", "rm", "made"],
         &["container", "commit", "gone"],
+        &["image", "flatten", IMAGE],
+        &["image", "load", "-q", "-i", archive.to_str().unwrap()],
     ] {
         let output = layerfs_on(&root, request);
         if output.status.success() || !output.stdout.is_empty() {
@@ -77,7 +69,8 @@ fn engines_containerd_root_is_read_and_not_written() {
         }
     }
     daemon.stop();
-    for request in [&["image", "tag", IMAGE, "new:1"][..], &["image", "rm", IMAGE], &["container", "commit", "gone"]] {
+    // And nothing is taken away from it.
+    for request in [&["image", "rm", IMAGE][..], &["container", "rm", "made"]] {
         let said = text(&layerfs_on(&root, request).stderr);
         if !said.contains("`layerfs system migrate --to overlay2 --into DATA_ROOT IMAGE` puts images into") {
             report.push(format!("{request:?}: {said}"));

@@ -138,14 +138,10 @@ fn engines_containerd_works_on_with_what_was_loaded() {
     let busybox = testkit::golden("busybox-20.10.tar");
     let said = load(&root, &busybox);
     let name = said.trim().strip_prefix("Loaded image: ").unwrap().to_owned();
-    // A store with something in it is not written.
-    let again = layerfs_on(&root, &["--store", "containerd", "load", "-q", "-i", busybox.to_str().unwrap()]);
-    assert_eq!(again.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(
-        said.contains("containerd's store in it holds names of images (1), and only an empty one is written"),
-        "{said}"
-    );
+    // What is there is used again.
+    let before = (blobs(&root), snapshots(&root));
+    load(&root, &busybox);
+    assert_eq!((blobs(&root), snapshots(&root)), before);
     // We read what we wrote.
     let own = layerfs_on(&root, &["image", "ls", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
     let own = String::from_utf8(own.stdout).unwrap();
@@ -166,10 +162,17 @@ fn engines_containerd_works_on_with_what_was_loaded() {
     assert!(shown.starts_with("FROM "), "{shown}");
     // After a restart, and the garbage collection that comes with it, all of it is still there.
     let before = listed(&daemon);
+    let theirs = daemon.ok(&["inspect", "built:1"]);
     daemon.stop();
+    add(&root, dir.path(), &name);
+    let ours = listed_by_us(&root);
+    let held = (blobs(&root), snapshots(&root));
     daemon = Dockerd::start_engine(engine, &root, CONTAINERD);
     std::thread::sleep(Duration::from_millis(1500));
-    assert_eq!(listed(&daemon), before);
+    assert_eq!((blobs(&root), snapshots(&root)), held, "the collector has something to delete");
+    assert_eq!(listed(&daemon), ours);
+    assert!(before.iter().all(|line| line.starts_with(&name) || ours.contains(line)), "{before:?} {ours:?}");
+    judge_what_was_added(&daemon, &theirs, dir.path());
     assert_eq!(daemon.ok(&["start", "-a", "ran"]), "");
     saved(&daemon, dir.path());
     daemon.ok(&["rm", "ran"]);
@@ -177,6 +180,117 @@ fn engines_containerd_works_on_with_what_was_loaded() {
     daemon.ok(&["builder", "prune", "-af"]);
     assert_nothing_left(&root);
     daemon.stop();
+}
+
+/// Names and ids of all images as we list them, sorted as [`listed`] sorts them.
+fn listed_by_us(root: &Path) -> Vec<String> {
+    let format = "{{.Repository}}:{{.Tag}} {{.ID}}";
+    let own = layerfs_on(root, &["image", "ls", "--no-trunc", "--format", format]);
+    let mut lines: Vec<String> = String::from_utf8(own.stdout).unwrap().lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// Adds to a store that dockerd has written, by each command that can. The image `name` loses its name on the way.
+fn add(root: &Path, dir: &Path, name: &str) {
+    let ok = |words: &[&str]| {
+        let ran = layerfs_on(root, words);
+        assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    };
+    let (files, tar) = (dir.join("files"), dir.join("files.tar"));
+    std::fs::create_dir(&files).unwrap();
+    std::fs::write(files.join("imported"), "from a tar\n").unwrap();
+    assert!(Command::new("tar").arg("-cf").arg(&tar).arg("-C").arg(&files).arg("imported").status().unwrap().success());
+    ok(&["image", "tag", "built:2", "tagged:1"]);
+    for archive in ["shared-20.10.tar", "oci-skopeo-gzip.tar", "oci-skopeo-gzip.tar"] {
+        ok(&["image", "load", "-q", "-i", testkit::golden(archive).to_str().unwrap()]);
+    }
+    ok(&["container", "commit", "ran", "ours:1"]);
+    ok(&["image", "flatten", "ours:1", "-t", "flat:1"]);
+    ok(&["image", "import", "-m", "files", tar.to_str().unwrap(), "imported:1"]);
+    ok(&["image", "tag", "imported:1", name]);
+    ok(&["system", "check", "--deep"]);
+    assert_eq!(store::names(&root.join("containerd")), ["daemon"]);
+}
+
+/// What [`add`] has made does in docker what it should; `theirs` is what docker says of the image that it made of the same container.
+fn judge_what_was_added(daemon: &Dockerd, theirs: &str, dir: &Path) {
+    let run = |image: &str, words: &[&str]| daemon.ok(&[&["run", "--rm", "--network", "none", image], words].concat());
+    assert!(run("tagged:1", &["cat", "/here"]).starts_with("FROM "));
+    daemon.ok(&["create", "--name", "of-app", "layerfs-test/app:1", "x"]);
+    let out = dir.join("out");
+    daemon.ok(&["export", "-o", out.to_str().unwrap(), "of-app"]);
+    daemon.ok(&["rm", "of-app"]);
+    for image in ["ours:1", "flat:1"] {
+        assert_eq!(run(image, &["cat", "/etc/motd"]), "here\n", "{image}");
+        assert_eq!(run(image, &["sh", "-c", "test ! -e /etc/passwd && echo gone"]), "gone\n", "{image}");
+    }
+    daemon.ok(&["create", "--name", "of-imported", "imported:1", "x"]);
+    daemon.ok(&["cp", "of-imported:/imported", out.to_str().unwrap()]);
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "from a tar\n");
+    daemon.ok(&["rm", "of-imported"]);
+    let (ours, theirs): (Value, Value) =
+        (serde_json::from_str(&daemon.ok(&["inspect", "ours:1"])).unwrap(), serde_json::from_str(theirs).unwrap());
+    for (key, value) in theirs[0].as_object().unwrap() {
+        let differs = ["Id", "RepoTags", "RepoDigests", "Created", "Size", "RootFS", "Metadata", "Descriptor"];
+        assert!(differs.contains(&key.as_str()) || ours[0][key] == *value, "{key}: {} {value}", ours[0][key]);
+    }
+    let layers = |image: &Value| image[0]["RootFS"]["Layers"].as_array().unwrap().clone();
+    let (ours, theirs) = (layers(&ours), layers(&theirs));
+    assert_eq!((ours.len(), &ours[..ours.len() - 1]), (theirs.len(), &theirs[..theirs.len() - 1]));
+}
+
+/// Killed before any of its system calls, a change leaves the store as it was or whole; and what it leaves beside it goes with the
+/// next one.
+#[test]
+fn root_containerd_change_is_killed() {
+    if !testkit::is_root() || !testkit::kill::can_count_calls() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let root: PathBuf = dir.path().join("root");
+    load(&root, &testkit::golden("layers-20.10.tar"));
+    let first = listed_by_us(&root);
+    let complete = dir.path().join("complete");
+    let copy = |to: &Path| assert!(Command::new("cp").arg("-a").arg(&root).arg(to).status().unwrap().success());
+    copy(&complete);
+    let archive = testkit::golden("shared-20.10.tar");
+    load(&complete, &archive);
+    let (second, held) = (listed_by_us(&complete), (blobs(&complete), snapshots(&complete)));
+    let before = (blobs(&root), snapshots(&root));
+    let (mut kills, mut unchanged) = (0, 0);
+    for (call, step) in [("pwrite64", 13), ("renameat", 11), ("fdatasync", 4), ("unlinkat", 3)] {
+        let step = if testkit::full_sweep() { 1 } else { step };
+        for number in (1..).step_by(step) {
+            let killed = dir.path().join("killed");
+            copy(&killed);
+            let mut command = Command::new(testkit::program("layerfs"));
+            command.arg("--root").arg(&killed).args(["image", "load", "-q", "--threads", "1", "-i"]).arg(&archive);
+            let ran = testkit::kill::killed_before(call, number, &command).output().unwrap();
+            let ended = ran.status.success();
+            kills += u32::from(!ended);
+            let now = listed_by_us(&killed);
+            assert!(now == first || now == second, "{call} {number}: {now:?}");
+            unchanged += u32::from(!ended && now == first);
+            let tagged = layerfs_on(&killed, &["image", "tag", "layerfs-test/layers:1", "layerfs-test/layers:1"]);
+            assert!(tagged.status.success(), "{call} {number}: {}", String::from_utf8_lossy(&tagged.stderr));
+            let check = layerfs_on(&killed, &["system", "check", "--deep"]);
+            assert!(check.status.success(), "{call} {number}: {}", String::from_utf8_lossy(&check.stdout));
+            let expected = if now == first { &before } else { &held };
+            assert_eq!(blobs(&killed), expected.0, "{call} {number}");
+            let numbers = if now == first { before.1.len() } else { held.1.len() };
+            assert_eq!(snapshots(&killed).len(), numbers, "{call} {number}");
+            assert_eq!(store::names(&killed.join("containerd")), ["daemon"], "{call} {number}");
+            load(&killed, &archive);
+            assert_eq!((listed_by_us(&killed), blobs(&killed)), (second.clone(), held.0.clone()), "{call} {number}");
+            std::fs::remove_dir_all(&killed).unwrap();
+            if ended {
+                break;
+            }
+        }
+    }
+    eprintln!("killed {kills} times, {unchanged} of them before the commit point");
+    assert!(unchanged > 3 && kills > unchanged, "{kills} {unchanged}");
 }
 
 /// Whatever a crash before the commit point leaves is removed by the next writer, and an error leaves nothing.
@@ -226,9 +340,10 @@ fn engines_containerd_finds_what_it_would_have_pulled() {
     let unpacked = unpack();
     assert!(unpacked.status.success(), "{unpacked:?}");
     assert_eq!(store::names(&root), ["containerd"], "left of the pull");
-    // Only an empty store is written.
-    let again = String::from_utf8(unpack().stderr).unwrap();
-    assert!(again.contains("only an empty one is written"), "{again}");
+    let held = (blobs(&root), snapshots(&root));
+    let again = unpack();
+    assert!(again.status.success(), "{again:?}");
+    assert_eq!((blobs(&root), snapshots(&root)), held);
     let check = layerfs_on(&root, &["system", "check", "--deep"]);
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
     let before = (blobs(&root), snapshots(&root));

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use testkit::dockerd::Dockerd;
 use testkit::engines::{self, CONTAINERD, Engine};
+use testkit::image::pack;
 use testkit::platforms::{self, Part};
 use testkit::registry::{Registry, layerfs_anonymous};
 use testkit::run::until;
@@ -183,6 +185,62 @@ fn engines_migration_is_undone() {
     assert_eq!(told(&daemon), before);
     assert_eq!(daemon.ok(&["start", "-a", "ran"]), "x\nx\ny\ny\n");
     daemon.stop();
+}
+
+/// Makes a layout with an image of this config whose layers all have the file `packed`. Returns the manifest's digest.
+fn forged_layout(dir: &Path, config: &[u8], layers: usize, packed: &[u8]) -> String {
+    let blobs = dir.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let add = |kind: &str, content: &[u8]| {
+        let digest = layerfs::Digest::hash(content);
+        std::fs::write(blobs.join(digest.hex()), content).unwrap();
+        let kind = format!("application/vnd.oci.image.{kind}");
+        json!({"mediaType": kind, "digest": digest.to_string(), "size": content.len()})
+    };
+    let layer = add("layer.v1.tar+gzip", packed);
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": add("config.v1+json", config),
+        "layers": vec![layer; layers],
+    });
+    let manifest = add("manifest.v1+json", manifest.to_string().as_bytes());
+    let index = json!({"schemaVersion": 2, "manifests": [&manifest]});
+    std::fs::write(dir.join("index.json"), index.to_string()).unwrap();
+    std::fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    manifest["digest"].as_str().unwrap().to_owned()
+}
+
+/// A manifest of a registry, found elsewhere, whose layers' files hold something else than the store's layers, or cannot be unpacked.
+#[test]
+fn root_migration_takes_no_other_layers() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let packed = pack("gzip", &[b'x'; 10_000]);
+    let other = layerfs::Digest::hash(&[b'x'; 10_000]).to_string();
+    for (number, packed, words) in [
+        (0, &packed[..], format!("its content has the digest {other}, and the image has sha256:")),
+        (1, &packed[..packed.len() - 12], "decompressing sha256:".to_owned()),
+    ] {
+        let root = testkit::empty_root(&dir, &format!("root{number}"));
+        ok(&layerfs_on(&root, &["load", "-q", "-i", testkit::golden("busybox-20.10.tar").to_str().unwrap()]));
+        let id = ok(&layerfs_on(&root, &["image", "inspect", "-f", "{{.Id}}", BUSYBOX])).trim().to_owned();
+        let config = root.join("image/overlay2/imagedb/content/sha256").join(id.trim_start_matches("sha256:"));
+        let config = std::fs::read(config).unwrap();
+        let known: Value = serde_json::from_slice(&config).unwrap();
+        let layers = known["rootfs"]["diff_ids"].as_array().unwrap().len();
+        let layout = dir.path().join(format!("layout{number}"));
+        let digest = forged_layout(&layout, &config, layers, packed);
+        let names = root.join("image/overlay2/repositories.json");
+        let mut known: Value = serde_json::from_slice(&std::fs::read(&names).unwrap()).unwrap();
+        known["Repositories"]["layerfs-test/busybox"][format!("layerfs-test/busybox@{digest}")] = id.into();
+        std::fs::write(&names, known.to_string()).unwrap();
+        let before = TreeState::read(&root).without_directory_times();
+        refused(&migrate(&root, &["--to", "containerd", "--from", layout.to_str().unwrap()]), &words);
+        testkit::assert_none(&words, &before.changes(&TreeState::read(&root).without_directory_times()));
+    }
 }
 
 /// A migration that is killed leaves either the old store alone, or both: the next run begins anew or finishes, and undoing

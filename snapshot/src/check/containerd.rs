@@ -140,8 +140,16 @@ fn check_snapshots(findings: &mut Findings<'_>, known: &InContainerd) {
     // Where the whole database is missing, that is the finding.
     let known_to_snapshotter =
         |name: &String| !known.store.missing.is_empty() || known.store.snapshots.by_name.contains_key(name);
+    let own = &known.store.snapshots.by_name;
+    let looping = on_themselves(records.iter().map(|(key, record)| (key, record.parent.as_ref())));
+    let own_looping = on_themselves(own.iter().map(|(name, snapshot)| (name, snapshot.parent.as_ref())));
     for (key, record) in records {
         let (place, affected) = owner(findings, key);
+        let in_own = || own.get(&record.name)?.parent.as_ref().filter(|_| own_looping.contains(&record.name));
+        if let Some(below) = record.parent.as_ref().filter(|_| looping.contains(key)).or_else(in_own) {
+            let cause = Cause::SnapshotLoop { below: below.clone() };
+            findings.add(Severity::Damage, place.clone(), cause, affected.clone(), None);
+        }
         let below = record.parent.as_ref().filter(|below| !records.contains_key(*below));
         if let Some(below) = below {
             let cause = Cause::SnapshotBelowMissing { below: below.clone() };
@@ -151,6 +159,29 @@ fn check_snapshots(findings: &mut Findings<'_>, known: &InContainerd) {
             findings.add(Severity::Damage, place, Cause::SnapshotRecordMissing, affected, None);
         }
     }
+}
+
+/// Those that stand on themselves, of records with what each stands on.
+fn on_themselves<'k>(records: impl Iterator<Item = (&'k String, Option<&'k String>)>) -> BTreeSet<&'k String> {
+    let below: BTreeMap<&String, &String> = records.filter_map(|(key, parent)| Some((key, parent?))).collect();
+    let (mut seen, mut found) = (BTreeSet::new(), BTreeSet::new());
+    for first in below.keys() {
+        // Each is walked through once: what was seen on an earlier way has told whether it is in a loop.
+        let (mut way, mut next) = (Vec::new(), *first);
+        while seen.insert(next) {
+            way.push(next);
+            match below.get(next) {
+                Some(parent) => next = parent,
+                None => break,
+            }
+        }
+        if let Some(begin) = way.iter().position(|key| *key == next)
+            && below.contains_key(next)
+        {
+            found.extend(way.drain(begin..));
+        }
+    }
+    found
 }
 
 /// Whose a snapshot is, by its key.
@@ -340,6 +371,10 @@ mod tests {
         made.snapshot("known", None, Some(1));
         made.snapshot("above", Some("not there"), Some(2));
         made.snapshot("unknown", None, None);
+        made.snapshot("itself", Some("itself"), Some(1));
+        made.snapshot("one", Some("other"), Some(1));
+        made.snapshot("other", Some("one"), Some(1));
+        made.snapshot("on a loop", Some("one"), Some(1));
         let content = Content::new(Some(Dir::open(&made.blobs).unwrap()));
         let (metadata, snapshots) = (made.metadata, made.snapshots);
         view.catalog.fill_from(Store { metadata, content, snapshots, missing: Vec::new() });
@@ -366,6 +401,9 @@ mod tests {
             format!("damage blob-record-missing blob {} 1", end("{}")),
             format!("damage blob-record-missing blob {} 2", end("not recorded")),
             "damage snapshot-below-missing build_cache  0".to_owned(),
+            "damage snapshot-loop build_cache  0".to_owned(),
+            "damage snapshot-loop build_cache  0".to_owned(),
+            "damage snapshot-loop build_cache  0".to_owned(),
             "damage snapshot-record-missing build_cache  0".to_owned(),
             "damage snapshot-record-missing container cccccc 0".to_owned(),
             format!("note file-unrecorded file {} 0", end("of no record")),

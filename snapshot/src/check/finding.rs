@@ -138,6 +138,11 @@ pub enum Cause {
     BlobName,
     /// A snapshot of containerd's that one of its two databases does not know.
     SnapshotRecordMissing,
+    /// A snapshot stands on itself, by way of others or at once: containerd does not come to an end with it.
+    SnapshotLoop {
+        /// The key of the snapshot below.
+        below: String,
+    },
     /// The snapshot below has no record.
     SnapshotBelowMissing {
         /// Its key.
@@ -326,6 +331,7 @@ impl Cause {
             Self::Blob { fault, .. } => fault.code(),
             Self::BlobName => "blob-name-invalid",
             Self::SnapshotRecordMissing => "snapshot-record-missing",
+            Self::SnapshotLoop { .. } => "snapshot-loop",
             Self::SnapshotBelowMissing { .. } => "snapshot-below-missing",
             Self::Stored(cause) => cause.code(),
             Self::Unrecorded => "file-unrecorded",
@@ -389,6 +395,12 @@ impl fmt::Display for Cause {
                 f.write_str("its name is no digest: while it is there, containerd deletes no content that nobody needs")
             }
             Self::SnapshotRecordMissing => f.write_str("containerd's two databases do not both know its snapshot"),
+            Self::SnapshotLoop { below } => {
+                write!(
+                    f,
+                    "it stands on itself, by way of {below}: containerd takes memory without end where it follows this"
+                )
+            }
             Self::SnapshotBelowMissing { below } => write!(f, "the snapshot below it, {below}, has no record"),
             Self::Stored(cause) => write!(f, "{cause}"),
             Self::Unrecorded => f.write_str("no record of containerd's names it"),

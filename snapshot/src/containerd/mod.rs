@@ -9,7 +9,7 @@
 //!
 //! A blob or a snapshot exists for containerd only if `meta.db` has a record of it in the namespace that is asked for;
 //! its file may be there without the record, and the other way round. [`images`] puts records and blobs together as
-//! dockerd does. [`fresh`] makes a store where there is none; one that is there is only read.
+//! dockerd does. [`writer`] makes a store where there is none, and adds to one that is there.
 //!
 //! [`Catalog`](crate::catalog::Catalog) shows these images as it shows those of a storage driver, and the driver
 //! `overlayfs` shows the snapshots, so that the commands need not know which of the two stores they read.

@@ -60,7 +60,7 @@ pub enum Refusal {
     },
     /// Its images are in containerd's store, which dockerd would no longer use.
     ContainerdStore,
-    /// A store of containerd was to be made anew in it, and something is in there already.
+    /// A store of containerd was to be made anew in it, or added to, and something is in there that does not go with it.
     ContainerdHolds {
         /// What, in words.
         what: String,
@@ -145,7 +145,7 @@ impl fmt::Display for Refusal {
                 "its images are in containerd's store; a storage driver's directory would change what dockerd starts with",
             ),
             Self::ContainerdHolds { what } => {
-                write!(f, "containerd's store in it holds {what}, and only an empty one is written")
+                write!(f, "containerd's store in it holds {what}, beside which nothing is written here")
             }
             Self::BeforeContentAddresses { name } => {
                 write!(f, "its images are of a Docker before version 1.10 ({name}), which no dockerd of today can read")

@@ -63,7 +63,7 @@ struct Cli {
     #[arg(long)]
     rootless: bool,
 
-    /// Image store of DATA_ROOT to import into: that of the storage driver, or containerd's, which must be empty [default: overlay2]
+    /// Image store of DATA_ROOT to import into: that of the storage driver, or containerd's [default: overlay2]
     #[arg(long = "store", value_enum, value_name = "STORE", requires = "root",
           conflicts_with_all = ["storage_driver", "bench"])]
     image_store: Option<Store>,

@@ -189,10 +189,18 @@ pub fn can_count_calls() -> bool {
 
 /// `command` under strace, which kills it instead of letting it make the call. One thread, so that calls can be counted.
 fn killed_at(call: &str, number: u32, command: &Command) -> Command {
+    let mut strace = killed_before(call, number, command);
+    strace.args(["--threads", "1"]);
+    strace
+}
+
+/// `command` under strace, which kills it instead of letting it make the call. The command must work with one thread, so that calls can
+/// be counted.
+pub fn killed_before(call: &str, number: u32, command: &Command) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
     strace.args(["-e", &format!("inject={call}:signal=SIGKILL:when={number}")]);
-    strace.arg(command.get_program()).args(command.get_args()).args(["--threads", "1"]);
+    strace.arg(command.get_program()).args(command.get_args());
     strace
 }
 

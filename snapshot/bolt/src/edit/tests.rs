@@ -11,7 +11,7 @@ use crate::{Bucket, BucketEntry};
 struct Model {
     sequence: u64,
     values: BTreeMap<Vec<u8>, Vec<u8>>,
-    buckets: BTreeMap<Vec<u8>, Model>,
+    buckets: BTreeMap<Vec<u8>, Self>,
 }
 
 impl Model {

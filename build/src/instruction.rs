@@ -8,6 +8,7 @@ use snapshot::schema::runconfig::HealthConfig;
 
 use self::flags::{flags, modern_flags};
 use self::healthcheck::healthcheck;
+use crate::modern::mount::check_mount;
 use crate::parser::{self, Arguments, Dialect, Heredoc, Line, ParseError};
 
 /// An instruction that cannot be taken. The texts are docker's.
@@ -305,6 +306,8 @@ pub(crate) fn action(line: &Line, dialect: Dialect) -> Result<Action, String> {
             if dialect == Dialect::Modern {
                 let mut values = modern_flags(line, &["mount", "network"], &["mount"], &[])?;
                 run.mounts = values.remove("mount").unwrap_or_default();
+                // One with variables is read when their values are known.
+                run.mounts.iter().filter(|mount| !mount.contains('$')).try_for_each(|mount| check_mount(mount))?;
                 run.network = values.remove("network").and_then(|mut values| values.pop()).unwrap_or_default();
             } else {
                 flags(line, &["mount"], &["mount"])?;
@@ -443,6 +446,15 @@ mod tests {
             read(b"FROM a\nRUN <<E\nECHO x\nE\n", Dialect::Classic).unwrap_err().to_string(),
             "dockerfile parse error line 3: unknown instruction: ECHO"
         );
+    }
+
+    #[test]
+    fn a_trigger_is_one_instruction() {
+        let several = read_trigger("RUN a\nRUN b", Dialect::Classic).unwrap_err();
+        assert_eq!(several, "onbuild trigger should be a single expression");
+        let mount = read(b"FROM a\n\nRUN --mount=type=cache,target=/x,ro=maybe true\n", Dialect::Modern).unwrap_err();
+        assert_eq!(mount.to_string(), "dockerfile parse error line 3: invalid value for ro: maybe");
+        assert!(read(b"FROM a\nRUN --mount=type=cache,target=/x,uid=$U true\n", Dialect::Modern).is_ok());
     }
 
     #[test]

@@ -15,19 +15,31 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Opened> {
     }
     let stdin = std::io::stdin();
     let file = File::from(stdin.as_fd().try_clone_to_owned().context("standard input")?);
-    Archive::from_file(file, path).map_err(inside(path))
+    Archive::from_file(file, called(path)).map_err(inside(path))
 }
 
 /// Puts the archive's name before an error of an import that only tells what is wrong inside it.
 pub(crate) fn with_name(path: &Path) -> impl FnOnce(ImportError) -> anyhow::Error + use<> {
-    let (path, name) = (path.to_path_buf(), name(path));
-    move |error| if error.is_inside(&path) { anyhow::Error::new(error).context(name) } else { error.into() }
+    let path = called(path).to_path_buf();
+    move |error| {
+        if error.is_inside(&path) {
+            anyhow::Error::new(error).context(path.display().to_string())
+        } else {
+            error.into()
+        }
+    }
 }
 
 /// Does the same as [`with_name`] for an error of an archive that is only looked into.
 pub(crate) fn inside(path: &Path) -> impl FnOnce(ArchiveError) -> anyhow::Error + use<> {
-    let (path, name) = (path.to_path_buf(), name(path));
-    move |error| if error.is_inside(&path) { anyhow::Error::new(error).context(name) } else { error.into() }
+    let path = called(path).to_path_buf();
+    move |error| {
+        if error.is_inside(&path) {
+            anyhow::Error::new(error).context(path.display().to_string())
+        } else {
+            error.into()
+        }
+    }
 }
 
 /// A directory that holds nothing can be taken for a data-root in which nothing is yet. Where something is to be taken from
@@ -43,6 +55,6 @@ pub(crate) fn expect_content(path: &Path) -> anyhow::Result<()> {
 }
 
 /// How an archive is called in messages.
-fn name(path: &Path) -> String {
-    if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }
+pub(crate) fn called(path: &Path) -> &Path {
+    if path.as_os_str() == "-" { Path::new("standard input") } else { path }
 }

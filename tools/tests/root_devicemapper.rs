@@ -205,6 +205,9 @@ fn root_a_device_is_copied_out() {
     let unknown = store.run("layerfs", &["system", "pool", "copy", "nobody", "-o", text(&store.at("other"))]);
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert_eq!(said, "layerfs: nobody: no such image, container, cache id or device\n");
+    let several = store.run("layerfs", &["system", "pool", "copy", "", "-o", text(&store.at("other"))]);
+    let said = String::from_utf8_lossy(&several.stderr).into_owned();
+    assert!(said.ends_with(" cache ids begin so; more of one chooses it\n"), "{said}");
     assert!(!store.at("other").exists());
 }
 

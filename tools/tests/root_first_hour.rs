@@ -1,6 +1,6 @@
 //! Transcripts: each command prints what the files in `transcript/` say. `first-hour.txt` is a new user's first hour, and the
 //! samples in README.md are from there; `errors.txt` has commands that fail, `variants.txt` those that fail with the errors that
-//! `errors.txt` does not have, and `kinds.txt` the rest.
+//! `errors.txt` does not have, `kinds.txt` the rest of the kinds of errors, and `refusals.txt` what is refused without a kind of its own.
 //!
 //! With `LAYERFS_WRITE_TRANSCRIPT=1` the transcripts are written anew.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it was skipped")]
@@ -215,6 +215,11 @@ fn each_variant_of_an_error_says_what_the_transcript_says() {
 #[test]
 fn each_other_kind_of_error_says_what_the_transcript_says() {
     replay("kinds.txt");
+}
+
+#[test]
+fn each_plain_refusal_says_what_the_transcript_says() {
+    replay("refusals.txt");
 }
 
 /// Runs the commands of a transcript one after the other in one directory.

@@ -18,7 +18,7 @@ mod fingerprint;
 mod globals;
 mod graph;
 mod layer;
-mod mount;
+pub(crate) mod mount;
 mod named;
 mod once;
 mod pick;

@@ -15,6 +15,19 @@ pub(super) enum Kind {
     Ssh,
 }
 
+impl Kind {
+    /// How `type` has it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bind => "bind",
+            Self::Cache => "cache",
+            Self::Tmpfs => "tmpfs",
+            Self::Secret => "secret",
+            Self::Ssh => "ssh",
+        }
+    }
+}
+
 /// What becomes of a cache that two commands want at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sharing {
@@ -48,6 +61,11 @@ pub(super) struct Mount {
     /// The variable that a secret is in, besides or in the place of a file.
     pub(super) env: String,
     pub(super) sharing: Sharing,
+}
+
+/// Looks at the value of a flag where no variable is in it. An error is the reason.
+pub(crate) fn check_mount(text: &str) -> Result<(), String> {
+    Mount::parse(text).map(drop)
 }
 
 impl Mount {
@@ -88,11 +106,15 @@ impl Mount {
             }
         }
         mount.writable = !readonly.unwrap_or(mount.kind == Kind::Bind);
+        let shares = text.split(',').any(|field| field.to_lowercase().starts_with("sharing="));
+        if shares && mount.kind != Kind::Cache {
+            return Err(format!("invalid cache sharing set for {} mount", mount.kind.name()));
+        }
         mount.complete()
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let number = || value.parse::<u32>().map_err(|_| format!("invalid value for {key}: {value}"));
+        let number = || value.parse::<u32>().map_err(|_| format!("invalid value {value} for {key}"));
         match key {
             "type" => {
                 self.kind = match value.to_lowercase().as_str() {
@@ -132,6 +154,9 @@ impl Mount {
 
     /// Fills in what follows from the rest.
     fn complete(mut self) -> Result<Self, String> {
+        if self.required && !matches!(self.kind, Kind::Secret | Kind::Ssh) {
+            return Err(format!("unexpected key 'required' for mount type '{}'", self.kind.name()));
+        }
         match self.kind {
             Kind::Secret => {
                 if self.id.is_empty() {
@@ -139,7 +164,7 @@ impl Mount {
                     self.id = path.rsplit('/').next().unwrap_or_default().to_owned();
                 }
                 if self.id.is_empty() {
-                    return Err("one of source, target required".into());
+                    return Err("invalid secret mount. one of source, target required".into());
                 }
                 if self.target.is_empty() && self.env.is_empty() {
                     self.target = format!("/run/secrets/{}", self.id);
@@ -172,7 +197,21 @@ mod tests {
         assert_eq!(Mount::parse("type=secret,id=s,env=S").unwrap().target, "");
         assert_eq!(Mount::parse("type=secret,target=/etc/k,required").unwrap().id, "k");
         assert_eq!(Mount::parse("type=foo").unwrap_err(), "unsupported mount type \"foo\"");
-        for wrong in ["target", "type=bind", "type=cache,target=/x,foo=1", "type=secret", "target=/x,ro=perhaps"] {
+        // As BuildKit of docker 28.5 says it.
+        for (wrong, why) in [
+            ("target=/x,ro=perhaps", "invalid value for ro: perhaps"),
+            ("type=cache,target=/x,uid=y", "invalid value y for uid"),
+            ("type=cache,target=/x,mode=9", "invalid value 9 for mode"),
+            ("type=tmpfs,target=/x,size=y", "invalid value for size: y"),
+            ("type=cache,target=/x,sharing=y", "unsupported sharing value \"y\""),
+            ("type=bind,target=/x,sharing=locked", "invalid cache sharing set for bind mount"),
+            ("type=cache,target=/x,required", "unexpected key 'required' for mount type 'cache'"),
+            ("type=secret", "invalid secret mount. one of source, target required"),
+            ("target", "invalid field 'target' must be a key=value pair"),
+        ] {
+            assert_eq!(Mount::parse(wrong).unwrap_err(), why, "{wrong}");
+        }
+        for wrong in ["type=bind", "type=cache,target=/x,foo=1"] {
             assert!(Mount::parse(wrong).is_err(), "{wrong}");
         }
     }

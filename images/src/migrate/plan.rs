@@ -113,8 +113,9 @@ fn everything(catalog: &Catalog, lost: &mut Vec<String>) -> Selection {
     selection.retain(|id, _| !catalog.is_intermediate(&catalog.images()[id]));
     if selection.len() < before {
         let count = before - selection.len();
+        let (images, their) = if count == 1 { ("image", "its") } else { ("images", "their") };
         lost.push(format!(
-            "{count} images without a name from which others were built: their layers go over with those"
+            "{count} {images} without a name from which others were built: {their} layers go over with those"
         ));
     }
     selection

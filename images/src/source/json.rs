@@ -104,15 +104,17 @@ pub(super) fn fold(key: &str) -> String {
     key.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
-/// Reads the first JSON value of a file, as Go's `json.Decoder` does; what follows it is not looked at.
+/// Reads the first JSON value of a file, as Go's `json.Decoder` does; what follows it is not looked at. In texts and keys Go takes what is
+/// no UTF-8 for replacement characters.
 pub(super) fn first<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, ArchiveError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let text = String::from_utf8_lossy(bytes);
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
     T::deserialize(&mut deserializer).map_err(|error| failure(file, bytes, &error))
 }
 
-/// Reads a file that is one JSON value and nothing else.
+/// Reads a file that is one JSON value and nothing else; what is no UTF-8 is replaced as by [`first`].
 pub(super) fn whole<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, ArchiveError> {
-    serde_json::from_slice(bytes).map_err(|error| failure(file, bytes, &error))
+    serde_json::from_str(&String::from_utf8_lossy(bytes)).map_err(|error| failure(file, bytes, &error))
 }
 
 fn failure(file: &str, bytes: &[u8], error: &serde_json::Error) -> ArchiveError {
@@ -159,6 +161,11 @@ mod tests {
         assert_eq!(loose.list.value(), Some(vec![1]));
         let loose: Loose = first("x", br#"{"list":null}"#).unwrap();
         assert!(loose.name.is_absent() && !loose.list.is_absent() && loose.list.as_ref().is_none());
+        // dockerd 20.10 takes a config with either.
+        let odd: Loose = whole("x", b"{\"\xff\":1,\"name\":\"a\xfe\"}").unwrap();
+        assert_eq!(odd.name.value().as_deref(), Some("a\u{fffd}"));
+        whole::<AnyObject>("x", b"{\"\xff\":{\"\xfe\":\"\xff\"}}").unwrap();
+        whole::<AnyObject>("x", b"{\xff:1}").unwrap_err();
         let error = whole::<Strict>("x", br#"{"name":"a","Name":"a"}"#).unwrap_err();
         assert_eq!(error.to_string(), "x: duplicate field `Name` at line 1 column 18");
     }

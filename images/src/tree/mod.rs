@@ -25,7 +25,7 @@ mod walk;
 mod wanted;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use layerfs::{DiffId, InvalidDigest};
 use tarsplit::names::shown;
@@ -118,7 +118,7 @@ pub enum TreeError {
         source: io::Error,
     },
     /// What is mounted somewhere cannot be read.
-    #[error("{}: what is mounted there, {}, cannot be read", shown(.at), .source_path.display())]
+    #[error("{}: what is mounted there{} cannot be read", shown(.at), from(.source_path))]
     Mounted {
         /// Where it is mounted.
         at: Vec<u8>,
@@ -131,6 +131,11 @@ pub enum TreeError {
     /// The config names a digest that is none.
     #[error(transparent)]
     Digest(#[from] InvalidDigest),
+}
+
+/// Where a mount is from, if that has a path.
+fn from(path: &Path) -> String {
+    if path.as_os_str().is_empty() { String::new() } else { format!(", {},", path.display()) }
 }
 
 impl Tree {

@@ -46,6 +46,7 @@ use self::message::{Inner, Outer};
 pub use self::starter::Starter;
 use crate::error::{RuntimeError, Stage};
 use crate::oci::{self, LinuxNamespaceType, Spec};
+use crate::spec::fit::fit;
 use crate::state::{self, Record, State, Status};
 use crate::stdio::Stdio;
 use crate::{Created, sys};
@@ -275,7 +276,7 @@ fn read_spec(bundle: &Path) -> Result<(PathBuf, Spec), RuntimeError> {
     if let Some(what) = supported::refusal(&json) {
         return Err(RuntimeError::Refused(what));
     }
-    let spec: Spec = serde_json::from_value(json).map_err(|error| failed(error.to_string()))?;
+    let spec: Spec = fit(&json).map_err(|error| failed(error.to_string()))?;
     Ok((path, spec))
 }
 

@@ -48,8 +48,8 @@ pub fn exec(spec: &Spec, root: &Path, wanted: &Exec) -> Result<Process, SpecErro
         process.set_user(user);
     }
     if wanted.privileged {
-        let all: oci_spec::runtime::Capabilities = serde_json::from_value(capability::tweak(&[], &[], true)?.into())?;
-        process.set_capabilities(Some(with_all(all)?));
+        let all = super::fit::fit(&capability::tweak(&[], &[], true)?.into())?;
+        process.set_capabilities(Some(with_all(all)));
     }
     Ok(process)
 }
@@ -58,14 +58,14 @@ fn name(entry: &str) -> &str {
     entry.split_once('=').map_or(entry, |(name, _)| name)
 }
 
-fn with_all(all: oci_spec::runtime::Capabilities) -> Result<LinuxCapabilities, SpecError> {
+fn with_all(all: oci_spec::runtime::Capabilities) -> LinuxCapabilities {
     let none = oci_spec::runtime::Capabilities::default();
-    let built = LinuxCapabilitiesBuilder::default()
+    LinuxCapabilitiesBuilder::default()
         .bounding(all.clone())
         .permitted(all.clone())
         .effective(all)
         .inheritable(none.clone())
         .ambient(none)
-        .build();
-    built.map_err(|error| SpecError::Unfit(serde::de::Error::custom(error)))
+        .build()
+        .expect("each of the five sets is given")
 }

@@ -5,6 +5,7 @@
 
 mod devices;
 mod exec;
+pub(crate) mod fit;
 mod mounts;
 mod profile;
 mod resources;
@@ -86,8 +87,15 @@ pub enum SpecError {
     #[error("invalid tmpfs option [{0}]")]
     TmpfsOption(String),
     /// What came out is no specification: a value does not fit.
-    #[error("a value does not fit into an OCI specification: {0}")]
-    Unfit(#[from] serde_json::Error),
+    #[error("{field}: {value} does not fit into an OCI specification: {reason}")]
+    Unfit {
+        /// Where it is, as `linux.resources.cpu.period`.
+        field: String,
+        /// The value, as JSON; the end of a long one is left out.
+        value: String,
+        /// What would fit.
+        reason: String,
+    },
 }
 
 /// What dockerd tells its runtime of a container with these settings. The root file system must be mounted, since the
@@ -113,7 +121,7 @@ pub fn make(settings: &Settings) -> Result<Spec, SpecError> {
     if !settings.uts_host {
         spec["hostname"] = settings.hostname.clone().into();
     }
-    Ok(serde_json::from_value(spec)?)
+    fit::fit(&spec)
 }
 
 fn process(settings: &Settings, capabilities: &[String]) -> Result<Value, SpecError> {

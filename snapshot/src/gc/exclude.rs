@@ -82,7 +82,7 @@ fn expression(text: &[u8]) -> Result<Vec<Piece>, &'static str> {
         rest = after;
         let one = match byte {
             b'*' => {
-                let last = pieces.last_mut().ok_or("a star that repeats nothing")?;
+                let last = pieces.last_mut().expect("the blank before the line");
                 last.any_number = true;
                 continue;
             }
@@ -93,7 +93,7 @@ fn expression(text: &[u8]) -> Result<Vec<Piece>, &'static str> {
                 set
             }
             b'\\' => {
-                let (&escaped, after) = rest.split_first().ok_or("a backslash at its end")?;
+                let (&escaped, after) = rest.split_first().expect("the blank after the line");
                 rest = after;
                 if !matches!(escaped, b'.' | b'*' | b'[' | b']' | b'\\' | b'^' | b'$' | b'/' | b'-') {
                     return Err("groups, bounds, alternatives and classes are not understood");

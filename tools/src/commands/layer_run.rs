@@ -42,8 +42,8 @@ struct Cli {
     #[arg(required_unless_present_any = ["generate", "bundle"])]
     source: Option<String>,
 
-    /// Command and arguments [default: the image's]
-    #[arg(last = true)]
+    /// Command and arguments, behind -- if they begin with a dash [default: the image's]
+    #[arg(trailing_var_arg = true)]
     command: Vec<String>,
 
     /// Docker data-root

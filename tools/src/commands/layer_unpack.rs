@@ -184,12 +184,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     if cli.store.dry_run {
         let observer = &Progress::new(NAME, cli.unpack.quiet);
-        let request = ImportRequest { archive: &archive, select: &select, options: &options, observer };
+        let request = ImportRequest { archive: input::called(&archive), select: &select, options: &options, observer };
         let report = match target {
             Target::Root => dry_run(input::open(&archive)?, &to, &request),
             Target::Containerd => match input::open(&archive)? {
                 Opened::Archive(opened) => dry_run_into_containerd(&opened, &to, &request),
-                Opened::LayerTar(_) => Err(ArchiveError::NotAnImageArchive { path: archive.clone() }.into()),
+                Opened::LayerTar(_) => {
+                    Err(ArchiveError::NotAnImageArchive { path: input::called(&archive).into() }.into())
+                }
                 Opened::Compressed(..) | Opened::Pipe(_) => {
                     let reason = "--dry-run with --store containerd takes an archive in a file that is not compressed as a whole";
                     return Err(UsageError(reason.into()).into());

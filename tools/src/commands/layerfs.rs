@@ -206,7 +206,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Image {
-    /// Build an image from a Dockerfile, as docker's classic builder does
+    /// Build an image from a Dockerfile, as BuildKit does or docker's classic builder
     Build(Box<image::build::Args>),
     /// List images
     #[command(visible_alias = "list")]
@@ -318,7 +318,7 @@ enum Volume {
 
 #[derive(Debug, Subcommand)]
 enum Registry {
-    /// Copy an image from one registry or OCI layout to another, as it is
+    /// Copy an image from a registry, a layout or an archive to another, as it is
     ///
     /// Nothing is unpacked. What the target has is not copied, within one registry blobs are mounted, and the rest is sent while
     /// it arrives. With --all, the index and the images for all platforms are copied with the same digests.

@@ -87,7 +87,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(accepted) => accepted,
         None => {
             let asked = credentials(&args, user_before, &interrupted)?;
-            show(asked)?.context("the registry has taken no credentials")?
+            show(asked)?.expect("who shows credentials has some")
         }
     };
     let saved = store.store(domain, &accepted).context("Error saving credentials")?;

@@ -13,6 +13,14 @@ fn row() -> Value {
     Value::Struct(Arc::new(Struct { go_type: "main.row", pointer: true, row: true, fields }))
 }
 
+/// Go's words, too: `text/template/funcs.go`.
+#[test]
+fn nothing_is_taken_from_a_nil_pointer() {
+    let template = Template::parse("{{index . 1}}").unwrap();
+    let said = template.execute_as_far(&Value::NilPointer("x.T"), MissingKey::Nothing).1.unwrap_err().to_string();
+    assert!(said.ends_with("error calling index: index of nil pointer"), "{said}");
+}
+
 #[test]
 fn templates_do_what_go_recorded() {
     let recorded: Json = serde_json::from_str(include_str!("../../../../testdata/format/template.json")).unwrap();

@@ -7,7 +7,7 @@ mod values;
 
 use crate::registries::SourceFlags;
 use crate::unsupported::unsupported;
-pub(crate) use values::{duration, environment, pairs};
+pub(crate) use values::{environment, pairs};
 
 unsupported! {
     struct Unsupported;

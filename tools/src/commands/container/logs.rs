@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use containers::{LogReader, LogRecord, Next};
+use docker_format::until;
 use jiff::Timestamp;
 use snapshot::catalog::{Container, ContainerStatus};
 use snapshot::schema::container::own_path;
 use snapshot::view::{Needs, View};
 
-use super::flags::duration;
 use crate::commands::layerfs::NAME;
 use crate::output;
 
@@ -68,8 +68,12 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         Some("none") => anyhow::bail!("configured logging driver does not support reading"),
         Some(other) => anyhow::bail!("logs of the driver {other} are not read here"),
     }
-    let since = args.since.as_deref().map(|text| time("--since", text)).transpose()?;
-    let until = args.until.as_deref().map(|text| time("--until", text)).transpose()?;
+    let now = Timestamp::now();
+    let time = |name: &str, text: &Option<String>| {
+        let time = text.as_deref().filter(|text| !text.is_empty()).map(|text| until::parse(text, now)).transpose();
+        time.map_err(|error| anyhow::anyhow!("invalid value for \"{name}\": {error}"))
+    };
+    let (since, until) = (time("since", &args.since)?, time("until", &args.until)?);
     // The first record that is too late ends it, wherever the clock was before or is after that.
     let shows = |record: &LogRecord| match () {
         () if since.is_some_and(|since| record.time < since) => Shows::Not,
@@ -246,20 +250,4 @@ fn escaped(text: &str) -> String {
         }
     }
     out
-}
-
-/// A time as docker's client takes it.
-fn time(flag: &str, text: &str) -> anyhow::Result<Timestamp> {
-    if let Ok(nanos) = duration(flag, text) {
-        return Ok(Timestamp::now() - Duration::from_nanos(u64::try_from(nanos)?));
-    }
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Ok(Timestamp::from_nanosecond((seconds * 1e9) as i128)?);
-    }
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    let local = text.parse::<jiff::civil::DateTime>();
-    let local = local.map_err(|_| anyhow::anyhow!("invalid value for \"{flag}\": {text} is no time"))?;
-    Ok(local.to_zoned(jiff::tz::TimeZone::system())?.timestamp())
 }

@@ -15,7 +15,6 @@ use snapshot::view::{Needs, View};
 use super::no_such_image;
 use crate::commands::layerfs::NAME;
 use crate::damage::damaged_image;
-use crate::exit::UsageError;
 use crate::{input, output};
 
 /// Where the image is.
@@ -73,7 +72,7 @@ impl ContentFlags {
             let layers = LayersOfArchive::new(&archive, image.layers.clone());
             return work(&Content { layers: &layers, diff_ids: &config.diff_ids, steps: &steps });
         }
-        let text = text.ok_or_else(|| UsageError("which image? give its name or id".into()))?;
+        let text = text.expect("an image may be left out only where there is an archive");
         let texts = [text.to_owned()];
         let view = View::read(root, driver, Needs::only(&texts))?;
         let image = match view.catalog().resolve(text) {

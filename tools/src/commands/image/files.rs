@@ -48,8 +48,8 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let image = args.image.as_deref();
     let (image, path) = match image {
         Some(text) if args.from.is_path(text.as_ref()) => {
-            if args.path.is_some() {
-                return Err(UsageError(format!("two paths: {text}, and one behind it")).into());
+            if let Some(path) = &args.path {
+                return Err(UsageError(format!("two paths: {text} and {}", path.display())).into());
             }
             (None, Some(OsStr::new(text)))
         }

@@ -120,7 +120,7 @@ fn onto<'i>(catalog: &Catalog, image: &'i Image, text: &str) -> anyhow::Result<O
         }
         (_, [number]) => (image.diff_ids[*number].to_string(), number + 1, steps_of(image, number + 1)),
         (_, []) => bail!("{text}: neither an image nor a layer of {}", image.id),
-        _ => bail!("{text}: more than one layer of {} begins like this", image.id),
+        _ => bail!("{text}: {} layers of {} begin so; more of the digest chooses one", layers.len(), image.id),
     };
     if count >= image.diff_ids.len() {
         bail!("{text}: there is no layer of {} above it", image.id);

@@ -72,14 +72,18 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let progress = Progress::new(NAME, false);
     let mut options = images::load::ImportOptions::new(&interrupted);
     (options.driver, options.sync) = (driver, !args.no_sync);
-    let request =
-        ImportRequest { archive: &args.file, select: &Select::default(), options: &options, observer: &progress };
+    let request = ImportRequest {
+        archive: input::called(&args.file),
+        select: &Select::default(),
+        options: &options,
+        observer: &progress,
+    };
     let stream: Box<dyn BufRead + Send> = if args.file.as_os_str() == "-" {
         Box::new(BufReader::with_capacity(128 << 10, std::io::stdin()))
     } else {
         let file = File::open(&args.file).with_context(|| args.file.display().to_string())?;
         if file.metadata().is_ok_and(|metadata| is_endless(&metadata)) {
-            return Err(ArchiveError::Zeros { path: args.file.clone() }.into());
+            return Err(ArchiveError::Zeros { path: input::called(&args.file).into() }.into());
         }
         Box::new(BufReader::with_capacity(128 << 10, file))
     };

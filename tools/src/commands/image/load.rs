@@ -45,7 +45,8 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     options.driver = driver;
     let archive = args.input.unwrap_or_else(|| PathBuf::from("-"));
     let select = args.unpack.select();
-    let request = ImportRequest { archive: &archive, select: &select, options: &options, observer: &progress };
+    let request =
+        ImportRequest { archive: input::called(&archive), select: &select, options: &options, observer: &progress };
     let opened = input::open(&archive)?;
     let report =
         if containerd { import_into_containerd(opened, root, &request) } else { import(opened, root, &request) };

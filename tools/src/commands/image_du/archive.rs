@@ -59,7 +59,7 @@ pub(super) fn is_archive(argument: &str) -> bool {
 /// Says what an archive holds.
 pub(super) fn run(argument: &str, wanted: &Wanted<'_>) -> anyhow::Result<ExitCode> {
     let path = Path::new(argument);
-    let mut measured = measure(crate::input::open(path)?, path, &Select::default(), wanted.files)
+    let mut measured = measure(crate::input::open(path)?, crate::input::called(path), &Select::default(), wanted.files)
         .map_err(crate::input::with_name(path))?;
     let files = wanted.files.then(|| FileReport::of_archive(&mut measured, wanted.rules, wanted.top));
     if wanted.json {

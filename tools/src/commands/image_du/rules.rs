@@ -61,18 +61,18 @@ impl RuleFlags {
     pub(super) fn rules(&self) -> anyhow::Result<Rules> {
         let mut rules = Rules::default();
         if let Some(path) = &self.ci_config {
-            rules.set(EFFICIENCY, "0.9")?;
-            rules.set(PERCENT, "0.1")?;
+            rules.set(EFFICIENCY, "0.9", EFFICIENCY)?;
+            rules.set(PERCENT, "0.1", PERCENT)?;
             rules.read(path)?;
         }
         let flags = [
-            (EFFICIENCY, &self.lowest_efficiency),
-            (BYTES, &self.highest_wasted_bytes),
-            (PERCENT, &self.highest_user_wasted_percent),
+            (EFFICIENCY, &self.lowest_efficiency, "--lowest-efficiency"),
+            (BYTES, &self.highest_wasted_bytes, "--highest-wasted-bytes"),
+            (PERCENT, &self.highest_user_wasted_percent, "--highest-user-wasted-percent"),
         ];
-        for (rule, value) in flags {
+        for (rule, value, flag) in flags {
             if let Some(value) = value {
-                rules.set(rule, value)?;
+                rules.set(rule, value, flag)?;
             }
         }
         Ok(rules)
@@ -80,9 +80,10 @@ impl RuleFlags {
 }
 
 impl Rules {
-    fn set(&mut self, rule: &str, value: &str) -> Result<(), UsageError> {
+    /// Sets what a rule asks for; an error names it as `called`.
+    fn set(&mut self, rule: &str, value: &str, called: &str) -> Result<(), UsageError> {
         let off = matches!(value.trim().to_lowercase().as_str(), "" | "disabled" | "off" | "false");
-        let invalid = || UsageError(format!("{rule}: {value:?} is neither a threshold nor \"disabled\""));
+        let invalid = || UsageError(format!("{called}: {value:?} is neither a threshold nor \"disabled\""));
         let share = || match value.trim().parse::<f64>() {
             Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
             _ => Err(invalid()),
@@ -103,7 +104,7 @@ impl Rules {
         let file = std::fs::File::open(path).with_context(could_not)?;
         file.take(MAX_FILE).read_to_string(&mut text).with_context(could_not)?;
         for (rule, value) in pairs(&text) {
-            self.set(rule, value)?;
+            self.set(rule, value, &format!("{}: {rule}", path.display()))?;
         }
         Ok(())
     }
@@ -178,7 +179,7 @@ mod tests {
         let text = "# ours\nrules:\n  lowestEfficiency: 0.95 # low\n  highestWastedBytes: \"20MB\"\n  highestUserWastedPercent: 'disabled'\n";
         let mut rules = Rules::default();
         for (rule, value) in pairs(text) {
-            rules.set(rule, value).unwrap();
+            rules.set(rule, value, rule).unwrap();
         }
         let wanted = Rules {
             lowest_efficiency: Some(0.95),
@@ -186,7 +187,8 @@ mod tests {
             highest_user_wasted_percent: None,
         };
         assert_eq!(rules, wanted);
-        assert!(rules.set(EFFICIENCY, "1.5").is_err());
-        assert!(rules.set(BYTES, "lots").is_err());
+        assert!(rules.set(EFFICIENCY, "1.5", EFFICIENCY).is_err());
+        let said = rules.set(BYTES, "lots", "--highest-wasted-bytes").unwrap_err().to_string();
+        assert_eq!(said, "--highest-wasted-bytes: \"lots\" is neither a threshold nor \"disabled\"");
     }
 }

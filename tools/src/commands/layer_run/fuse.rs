@@ -49,7 +49,7 @@ pub(super) fn mount(lower: &Path, upper: &Path, work: &Path, point: &Path) -> an
             bail!("{PROGRAM} (package {PROGRAM}) ended with {status}: {}", said.trim());
         }
         if begun.elapsed() > PATIENCE {
-            bail!("{PROGRAM} shows nothing");
+            bail!("{PROGRAM} shows nothing for {} seconds", PATIENCE.as_secs());
         }
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -105,7 +105,8 @@ fn image(
     let mut options = ImportOptions::new(interrupted);
     options.sync = false;
     let progress = Progress::new(super::NAME, true);
-    let request = ImportRequest { archive: path, select: &select, options: &options, observer: &progress };
+    let request =
+        ImportRequest { archive: input::called(path), select: &select, options: &options, observer: &progress };
     let name = if cli.keep.is_some() { "image" } else { "root" };
     let root = place.dir(name)?;
     let report = unpack(&root, &request)?;

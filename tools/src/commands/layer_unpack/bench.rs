@@ -57,7 +57,7 @@ pub(super) fn run(
     let mut found = None;
     let runs = plan.threads.iter().map(|&threads| bench.measure(threads, &mut found));
     let runs = runs.collect::<anyhow::Result<Vec<Run>>>()?;
-    let (format, content) = found.ok_or_else(|| UsageError("--threads is empty".into()))?;
+    let (format, content) = found.expect("there is a number of threads to measure with");
     let file_system = file_system(scratch.base())?;
     scratch.remove()?;
     Ok(BenchReport {
@@ -82,8 +82,9 @@ pub(super) fn run(
 
 /// The length of an archive that can be read again and again; a pipe is refused.
 fn readable_again(archive: &Path) -> anyhow::Result<u64> {
-    let refused =
-        || UsageError(format!("--bench reads the archive several times: {} is not a file", archive.display()));
+    let refused = || {
+        UsageError(format!("--bench reads the archive several times: {} is no file", input::called(archive).display()))
+    };
     if archive.as_os_str() == "-" {
         return Err(refused().into());
     }

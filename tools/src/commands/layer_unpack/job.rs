@@ -61,7 +61,7 @@ impl Job<'_> {
         options: &ImportOptions<'_>,
         observer: &dyn Observer,
     ) -> anyhow::Result<Done> {
-        let request = ImportRequest { archive: self.archive, select: self.select, options, observer };
+        let request = ImportRequest { archive: input::called(self.archive), select: self.select, options, observer };
         let form = match self.target {
             Target::Root | Target::Containerd => None,
             Target::Layers => Some(UnpackForm::Layers),

@@ -77,7 +77,7 @@ struct GrowArgs {
 
 fn parse_size(text: &str) -> Result<u64, String> {
     let bytes = size::ram_in_bytes(text).and_then(|bytes| u64::try_from(bytes).ok());
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| "no size".into())
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| "no size such as 100G".into())
 }
 
 #[derive(Debug, clap::Args)]
@@ -107,9 +107,10 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         Some(AnyDriver::DeviceMapper(mapper)) => Some(mapper),
         _ => None,
     });
-    if let Some(What::Grow(grow)) = &args.what {
-        let mapper =
-            mapper.filter(|_| named.is_none()).context("only a pool in files of a data-root can be made larger")?;
+    if let (Some(What::Grow(_)), Some((metadata, _))) = (&args.what, named) {
+        bail!("{}: only a pool in files of a data-root can be made larger, not one that is named", metadata.display());
+    }
+    if let (Some(What::Grow(grow)), Some(mapper)) = (&args.what, mapper) {
         return make_larger(grow, mapper);
     }
     let pool = match (named, mapper) {
@@ -215,7 +216,7 @@ fn find(what: &str, pool: &InactivePool, store: Option<(&View, &DeviceMapper)>) 
         match begin.as_slice() {
             [(_, file)] => return Ok((*file).clone()),
             [] => {}
-            _ => bail!("{what}: {} begin so", output::counted(begin.len() as u64, "cache id")),
+            _ => bail!("{what}: {} begin so; more of one chooses it", output::counted(begin.len() as u64, "cache id")),
         }
     }
     let devices = pool.thin()?;

@@ -17,8 +17,9 @@ use snapshot::reference::Reference;
 use snapshot::root::DataRoot;
 use snapshot::view::{Needs, View};
 
-use crate::input;
+use crate::commands::layerfs::NAME;
 use crate::registries::{SourceFlags, parse};
+use crate::{input, output as out};
 
 /// Where a cache is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,11 +101,11 @@ impl Store<'_> {
     /// Writes the records of what was built.
     pub(super) fn write(&self, made: &Made, to: &CacheTo) -> anyhow::Result<()> {
         match &to.place {
-            Place::Directory(dir) => self.save(made, to.all, dir, SaveForm::Docker),
+            Place::Directory(dir) => self.save(made, to.all, dir, SaveForm::Docker).map(drop),
             Place::Registry(name) => {
                 let dir = tempfile::Builder::new().prefix("layerfs-cache-").tempdir()?;
-                self.save(made, to.all, dir.path(), SaveForm::Oci)?;
-                self.push(dir.path(), name)
+                let is_there = self.save(made, to.all, dir.path(), SaveForm::Oci)?;
+                if is_there { self.push(dir.path(), name) } else { Ok(()) }
             }
         }
     }
@@ -130,8 +131,9 @@ impl Store<'_> {
         Ok(report.images.iter().map(|image| image.id).collect())
     }
 
-    /// Writes the records that an image stands on, or those of all stages, into a directory.
-    fn save(&self, made: &Made, all: bool, dir: &Path, form: SaveForm) -> anyhow::Result<()> {
+    /// Writes the records that an image stands on, or those of all stages, into a directory. Returns whether there are any: the
+    /// build of an image without steps that make layers is as good as any other, for BuildKit as well.
+    fn save(&self, made: &Made, all: bool, dir: &Path, form: SaveForm) -> anyhow::Result<bool> {
         let root = DataRoot::find(self.root, self.driver)?;
         let view = View::read_root(root, Needs::RECORDS)?;
         let tops = if all { made.records.as_slice() } else { &[made.image] };
@@ -145,7 +147,10 @@ impl Store<'_> {
                 next = known.parent_id().filter(|parent| !records.contains_key(parent));
             }
         }
-        anyhow::ensure!(!records.is_empty(), "there is no cache of this image to write");
+        if records.is_empty() {
+            out::complain(NAME, "no cache is written: no step of this image has made a layer");
+            return Ok(false);
+        }
         let plan = SavePlan::new(view.catalog(), &records, &BTreeSet::default());
         let options = SaveOptions {
             form,
@@ -156,7 +161,7 @@ impl Store<'_> {
             observer: &Silent,
         };
         save::save(view.root(), &plan, SaveDestination::Directory(dir.to_owned()), &options)?;
-        Ok(())
+        Ok(true)
     }
 }
 

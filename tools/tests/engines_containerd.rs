@@ -69,6 +69,13 @@ fn engines_containerd_root_is_read_and_not_written() {
         }
     }
     daemon.stop();
+    // containerd's own directory is no data-root, and only read.
+    let said = text(&layerfs_on(&root.join("containerd/daemon"), &["image", "tag", IMAGE, "new:1"]).stderr);
+    if !said.contains(
+        "containerd's store is written where dockerd has it in its data-root, in the namespace moby, and nowhere",
+    ) {
+        report.push(format!("tag in containerd's own directory: {said}"));
+    }
     // And nothing is taken away from it.
     for request in [&["image", "rm", IMAGE][..], &["container", "rm", "made"]] {
         let said = text(&layerfs_on(&root, request).stderr);

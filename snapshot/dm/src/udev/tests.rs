@@ -115,6 +115,6 @@ fn who_is_told_hears_the_cookie_and_the_device() {
     let silent = SilentUdev { cookie: 0x0d4d_12ab, name: name(), why: "does not answer" };
     let words = silent.to_string();
     assert!(words.contains("0xd4d12ab") && words.contains("docker-thin"), "{words}");
-    let end = "udev is not waited for any more, and /dev/mapper may not be up to date";
+    let end = "dmsetup udevcookies`): udev is not waited for any more, and /dev/mapper may not be up to date";
     assert!(words.ends_with(end), "{words}");
 }

@@ -134,7 +134,6 @@ impl<'o> Monitor<'o> {
             let _ = fs::remove_dir(&rootfs);
             self.note_failure(error);
         })?;
-        let own = self.own();
         let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         files.config.hostname_path = text(&network_files.hostname);
         files.config.hosts_path = text(&network_files.hosts);

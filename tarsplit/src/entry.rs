@@ -111,7 +111,7 @@ fn decode_base64<E: serde::de::Error>(text: &str) -> Result<Vec<u8>, E> {
 
 impl<'de> Deserialize<'de> for Entry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(EntryVisitor)
+        deserializer.deserialize_any(EntryVisitor)
     }
 }
 
@@ -122,6 +122,11 @@ impl<'de> Visitor<'de> for EntryVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a tar-split entry")
+    }
+
+    /// Go leaves the entry as it is, which has no type then.
+    fn visit_unit<E>(self) -> Result<Entry, E> {
+        Ok(Entry::Unknown)
     }
 
     /// Keys in any order and any case, unknown ones ignored, null as absent: what Go's decoder takes.
@@ -138,6 +143,8 @@ impl<'de> Visitor<'de> for EntryVisitor {
                 () if is("name") => name = map.next_value::<Option<Text<'de>>>()?.map_or(name, |text| text.0),
                 () if is("name_raw") => name_raw = bytes(map.next_value()?)?,
                 () if is("payload") => payload = bytes(map.next_value()?)?,
+                // Nobody needs it, and Go refuses what is no number.
+                () if is("position") => drop(map.next_value::<Option<i64>>()?),
                 () => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -113,6 +113,27 @@ fn journals_in_other_forms_are_read() {
     assert_eq!(entries, [Entry::Segment(b"hello".to_vec()), file, Entry::Unknown, Entry::Segment(Vec::new())]);
 }
 
+/// Lines that `docker save` 20.10.24 takes or refuses, although nothing of them is used.
+#[test]
+fn what_is_not_used_is_decoded_as_well() {
+    let read = |line: &str| -> Result<Vec<Entry>, JournalError> {
+        let mut encoder = gzip(Vec::new());
+        std::io::Write::write_all(&mut encoder, line.as_bytes()).unwrap();
+        EntryReader::new(encoder.finish().unwrap().as_slice()).collect()
+    };
+    let segment = |position: &str| read(&format!("{{\"type\":2,\"payload\":\"YQ==\",\"position\":{position}}}\n"));
+    for good in ["0", "-1", "9223372036854775807", "null"] {
+        assert_eq!(segment(good).unwrap(), [Entry::Segment(b"a".to_vec())], "{good}");
+    }
+    for bad in ["\"0\"", "1.5", "1e2", "true", "[]", "{}", "9223372036854775808"] {
+        assert!(matches!(segment(bad), Err(JournalError::Entry { .. })), "{bad}");
+    }
+    assert_eq!(read("null\n").unwrap(), [Entry::Unknown]);
+    for bad in ["1\n", "\"a\"\n", "[]\n", "true\n"] {
+        assert!(matches!(read(bad), Err(JournalError::Entry { .. })), "{bad}");
+    }
+}
+
 #[test]
 fn damage_is_found() {
     let replay = |journal: &[u8], content: &str| {

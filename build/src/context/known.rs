@@ -158,24 +158,30 @@ impl KnownFiles {
     pub(super) fn write(&self, tree: &Tree) {
         let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
         let settled = |stat: &Stat| stat.mtime.0.max(stat.ctime.0) < self.begun.saturating_sub(MARGIN);
+        let was_known = |path: &[u8], stat: &Stat| self.before.get(path).is_some_and(|known| known.stat == *stat);
+        // Most builds learn nothing.
+        let (mut same, mut count) = (true, 0);
+        let mut walk = tree.walk_below(Tree::ROOT, b"");
+        while let Some((path, id)) = walk.next() {
+            let Some(stat) = self.stats.get(&id).filter(|_| digests.contains_key(&id)) else { continue };
+            let was_known = was_known(path, stat);
+            same &= was_known || !settled(stat);
+            count += usize::from(was_known);
+        }
+        if same && count == self.before.len() {
+            file::touch(&self.file);
+            return;
+        }
         let mut all: Vec<(Vec<u8>, Known)> = Vec::new();
-        let mut same = true;
         let mut walk = tree.walk_below(Tree::ROOT, b"");
         while let Some((path, id)) = walk.next() {
             let (Some(stat), Some(digest)) = (self.stats.get(&id), digests.get(&id)) else { continue };
-            let before = self.before.get(path).filter(|known| known.stat == *stat);
-            if before.is_none() && !settled(stat) {
-                continue;
+            if was_known(path, stat) || settled(stat) {
+                let capability = tree.node(id).xattrs.first().map(|(_, value)| value.clone()).unwrap_or_default();
+                all.push((path.to_vec(), Known { stat: *stat, digest: *digest, capability }));
             }
-            same &= before.is_some();
-            let capability = tree.node(id).xattrs.first().map(|(_, value)| value.clone()).unwrap_or_default();
-            all.push((path.to_vec(), Known { stat: *stat, digest: *digest, capability }));
         }
-        if same && all.len() == self.before.len() {
-            file::touch(&self.file);
-        } else {
-            let _ = file::write(&self.file, &all);
-        }
+        let _ = file::write(&self.file, &all);
     }
 
     /// How many files were read in this build.
@@ -193,6 +199,11 @@ pub(crate) struct Contents<'c> {
 }
 
 impl Contents<'_> {
+    /// The digest of a file, if it is known without reading it.
+    pub(crate) fn known(&self, id: NodeId) -> Option<Digest> {
+        self.known.digest(id)
+    }
+
     /// Finds out the digests of these files, the unknown ones with all processors.
     ///
     /// # Errors

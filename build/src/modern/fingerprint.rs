@@ -1,7 +1,8 @@
 //! What is in files that are copied or mounted: everything that a copy has from them but times.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
+use std::fmt::Arguments;
+use std::io::{self, Write};
 
 use images::tree::{NodeId, NodeKind, TreeError};
 use layerfs::{Digest, HashingReader};
@@ -36,21 +37,29 @@ fn digests(
     id: NodeId,
     takes: &dyn Fn(&[u8]) -> bool,
 ) -> Result<HashMap<NodeId, Digest>, TreeError> {
-    let Some(contents) = from.contents else { return Ok(HashMap::new()) };
+    let mut all = HashMap::new();
+    let Some(contents) = from.contents else { return Ok(all) };
     let is_file = |id: NodeId| matches!(from.tree.node(id).kind, NodeKind::File { .. });
     let mut files: Vec<(Vec<u8>, NodeId)> = Vec::new();
     let mut seen = HashSet::new();
-    files.extend(is_file(id).then(|| (path.to_vec(), id)));
+    let mut take = |path: &[u8], id| match contents.known(id) {
+        Some(digest) => drop(all.insert(id, digest)),
+        None => files.push((path.to_vec(), id)),
+    };
+    if is_file(id) {
+        take(path, id);
+    }
     let mut walk = from.tree.walk_below(id, path);
     while let Some((found, id)) = walk.next() {
         let below = found[path.len()..].strip_prefix(b"/").unwrap_or(&found[path.len()..]);
         // A file with several names is read once.
         if is_file(id) && takes(below) && (from.tree.node(id).names == 1 || seen.insert(id)) {
-            files.push((found.to_vec(), id));
+            take(found, id);
         }
     }
     let digests = contents.learn(&from.tree, &files)?;
-    Ok(files.into_iter().map(|(_, id)| id).zip(digests).collect())
+    all.extend(files.into_iter().map(|(_, id)| id).zip(digests));
+    Ok(all)
 }
 
 fn entry(
@@ -64,36 +73,43 @@ fn entry(
 ) -> Result<(), TreeError> {
     let node = from.tree.node(id);
     // A length before each name, so that no two lists of entries have one text.
-    text.extend(format!("{} ", name.len()).bytes());
+    put(text, format_args!("{} ", name.len()));
     text.extend_from_slice(name);
     let is_known = node.names > 1 && node.children().is_none();
     let count = first.len();
     if is_known && let Some(known) = first.get(&id) {
-        text.extend(format!(" link {known}\n").bytes());
+        put(text, format_args!(" link {known}\n"));
         return Ok(());
     }
     if is_known {
         first.insert(id, count);
     }
-    text.extend(format!(" {:o} {} {} ", node.mode & 0o7777, node.uid, node.gid).bytes());
+    put(text, format_args!(" {:o} {} {} ", node.mode & 0o7777, node.uid, node.gid));
     for (_, value) in node.xattrs.iter().filter(|(name, _)| name == CAPABILITY) {
-        text.extend(format!("capability {} ", Digest::hash(value).hex()).bytes());
+        put(text, format_args!("capability {} ", Digest::hash(value).hex()));
     }
-    let kind = match &node.kind {
-        NodeKind::Directory { .. } => "directory".to_owned(),
-        NodeKind::Symlink { target } => format!("symlink {}", Digest::hash(target).hex()),
-        NodeKind::CharDevice(major, minor) => format!("character {major} {minor}"),
-        NodeKind::BlockDevice(major, minor) => format!("block {major} {minor}"),
-        NodeKind::Fifo | NodeKind::Whiteout => "fifo".to_owned(),
-        NodeKind::File { .. } if let Some(digest) = digests.get(&id) => format!("file {}", digest.hex()),
-        NodeKind::File { .. } => {
-            let mut reader = HashingReader::new(from.tree.open(from.layers, path, id)?);
-            let failed = |source| TreeError::File { path: path.to_vec(), source };
-            io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
-            format!("file {}", reader.finish().0.hex())
+    match &node.kind {
+        NodeKind::Directory { .. } => text.extend_from_slice(b"directory"),
+        NodeKind::Symlink { target } => put(text, format_args!("symlink {}", Digest::hash(target).hex())),
+        NodeKind::CharDevice(major, minor) => put(text, format_args!("character {major} {minor}")),
+        NodeKind::BlockDevice(major, minor) => put(text, format_args!("block {major} {minor}")),
+        NodeKind::Fifo | NodeKind::Whiteout => text.extend_from_slice(b"fifo"),
+        NodeKind::File { .. } if let Some(digest) = digests.get(&id) => {
+            text.extend_from_slice(b"file ");
+            text.extend_from_slice(digest.hex().as_bytes());
         }
-    };
-    text.extend(kind.bytes());
+        NodeKind::File { .. } => {
+            let failed = |source| TreeError::File { path: path.to_vec(), source };
+            let mut reader = HashingReader::new(from.tree.open(from.layers, path, id)?);
+            io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
+            put(text, format_args!("file {}", reader.finish().0.hex()));
+        }
+    }
     text.push(b'\n');
     Ok(())
+}
+
+/// Adds a text, without making another one for it.
+fn put(text: &mut Vec<u8>, what: Arguments<'_>) {
+    text.write_fmt(what).expect("memory takes every text");
 }

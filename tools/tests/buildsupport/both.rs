@@ -84,6 +84,17 @@ impl Both {
         Ok(Made { name: case.name.clone(), our_id, docker_id, mounts })
     }
 
+    /// Builds a Dockerfile with ours alone. Returns the id.
+    pub(crate) fn build_ours(&self, case: &DockerfileCase) -> String {
+        let file = self.dir.path().join("id");
+        write_dockerfile(&self.context, &case.text);
+        let options = options(case, &self.secret);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let all = [&["--iidfile", file.to_str().unwrap()][..], &options, &[self.context.to_str().unwrap()]].concat();
+        testkit::succeeded("layerfs build", modern(&self.root("ours"), &all));
+        std::fs::read_to_string(file).unwrap().trim().to_owned()
+    }
+
     /// Compares the layers, when the daemon has ended.
     pub(crate) fn end(self, made: &[Made]) -> (TempDir, Turn) {
         let (ours, theirs) = (self.root("ours"), self.root("theirs"));

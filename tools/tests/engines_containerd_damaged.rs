@@ -346,7 +346,7 @@ const DAMAGES: &[Damage] = &[
             let (key, name) = (&parts.layers.chain[1], parts.name(&parts.layers.chain[1]));
             parts.snapshot(key, |snapshot| snapshot.set("parent", name));
         },
-        &["damage snapshot-parent-differs layer 1 0"],
+        &["damage snapshot-loop layer 1 0", "damage snapshot-parent-differs layer 1 0"],
     ),
     (
         "a layer stands on nothing",

@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_path_to_error::Segment;
 
 use super::SpecError;
 
@@ -13,48 +14,19 @@ const SHOWN: usize = 100;
 /// # Errors
 /// [`SpecError::Unfit`], which names the field and its value.
 pub(crate) fn fit<T: DeserializeOwned>(value: &Value) -> Result<T, SpecError> {
-    T::deserialize(value).map_err(|error| unfit::<T>(value, &error))
-}
-
-/// serde's error for a JSON value does not say where in it the fault is. It is the first one that is met, and a field that is missing is
-/// noticed after all that are there: so it is in that part, and in that part of the part, without which there is another error or none.
-fn unfit<T: DeserializeOwned>(whole: &Value, error: &serde_json::Error) -> SpecError {
-    let reason = error.to_string();
-    let (mut field, mut pointer) = (String::new(), String::new());
-    let is_in =
-        |part: &str| T::deserialize(&without(whole, part)).map_or_else(|error| error.to_string() != reason, |_| true);
-    while let Some((name, part)) = parts(whole, &pointer).into_iter().find(|(_, part)| is_in(part)) {
-        field += &name;
-        pointer = part;
-    }
-    let value = whole.pointer(&pointer).map_or_else(String::new, Value::to_string);
-    let shown = match value.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}...", &value[..end]),
-        None => value,
-    };
-    SpecError::Unfit { field: field.trim_start_matches('.').to_owned(), value: shown, reason }
-}
-
-/// The parts of a part of `whole`, each with how it is written behind that, and where it is.
-fn parts(whole: &Value, pointer: &str) -> Vec<(String, String)> {
-    let below = |key: &str| format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
-    match whole.pointer(pointer) {
-        Some(Value::Object(map)) => map.keys().map(|key| (format!(".{key}"), below(key))).collect(),
-        Some(Value::Array(list)) => (0..list.len()).map(|at| (format!("[{at}]"), below(&at.to_string()))).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// `whole` without one of its parts.
-fn without(whole: &Value, pointer: &str) -> Value {
-    let mut less = whole.clone();
-    let Some((above, key)) = pointer.rsplit_once('/') else { return less };
-    match less.pointer_mut(above) {
-        Some(Value::Object(map)) => drop(map.remove(&key.replace("~1", "/").replace("~0", "~"))),
-        Some(Value::Array(list)) => drop(key.parse().map(|at: usize| list.remove(at))),
-        _ => {}
-    }
-    less
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let found = error.path().iter().try_fold(value, |value, part| match part {
+            Segment::Seq { index } => value.get(index),
+            Segment::Map { key } => value.get(key),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        });
+        let text = found.map_or_else(String::new, Value::to_string);
+        let shown = match text.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{}...", &text[..end]),
+            None => text,
+        };
+        SpecError::Unfit { field: error.path().to_string(), value: shown, reason: error.into_inner().to_string() }
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Images, blobs and snapshots for containerd's store of a data-root: into a store made anew where there is none, or into the
-//! [existing](mod@existing) one.
+//! existing one.
 //!
 //! A new store:
 //!

@@ -146,7 +146,7 @@ fn what_cannot_be_measured_is_refused() {
     let pipe = pipe.to_str().unwrap();
     let before = TreeState::read(dir.path());
     let rows: [(&[&str], &str); 7] = [
-        (&["-", "--rootfs", to, "--bench"], "- is not a file"),
+        (&["-", "--rootfs", to, "--bench"], "standard input is not a file"),
         (&[pipe, "--rootfs", to, "--bench"], "pipe is not a file"),
         (&[archive, "--rootfs", to, "--threads", "1,2"], "--bench"),
         (&[archive, "--rootfs", to, "--bench", "0"], "0 is not in"),

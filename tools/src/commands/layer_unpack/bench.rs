@@ -83,7 +83,10 @@ pub(super) fn run(
 /// The length of an archive that can be read again and again; a pipe is refused.
 fn readable_again(archive: &Path) -> anyhow::Result<u64> {
     let refused = || {
-        UsageError(format!("--bench reads the archive several times: {} is no file", input::called(archive).display()))
+        UsageError(format!(
+            "--bench reads the archive several times: {} is not a file",
+            input::called(archive).display()
+        ))
     };
     if archive.as_os_str() == "-" {
         return Err(refused().into());

@@ -330,16 +330,18 @@ impl<'o> Monitor<'o> {
             };
             let state = files.state();
             (state.exit_code, state.error) = (code, helper::text(error));
-            // The files for `/etc` exist from the first try on, and the log where the runtime was asked.
+            // The log is there where the runtime was asked, and the files for `/etc` from the first try on.
+            let log = self.log_path();
+            if log.exists() {
+                files.config.log_path = log.display().to_string();
+            }
             let own = self.own();
-            let log = format!("{}-json.log", self.id);
             let path = |name: &str| own.join(name).exists().then(|| own.join(name).display().to_string());
             let config = &mut files.config;
             for (name, field) in [
                 ("hostname", &mut config.hostname_path),
                 ("hosts", &mut config.hosts_path),
                 ("resolv.conf", &mut config.resolv_conf_path),
-                (&log, &mut config.log_path),
             ] {
                 *field = path(name).unwrap_or_default();
             }

@@ -1,5 +1,6 @@
 //! The archive that the user names, or standard input.
 
+use std::error::Error;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -20,25 +21,23 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Opened> {
 
 /// Puts the archive's name before an error of an import that only tells what is wrong inside it.
 pub(crate) fn with_name(path: &Path) -> impl FnOnce(ImportError) -> anyhow::Error + use<> {
-    let path = called(path).to_path_buf();
-    move |error| {
-        if error.is_inside(&path) {
-            anyhow::Error::new(error).context(path.display().to_string())
-        } else {
-            error.into()
-        }
-    }
+    named(path, ImportError::is_inside)
 }
 
 /// Does the same as [`with_name`] for an error of an archive that is only looked into.
 pub(crate) fn inside(path: &Path) -> impl FnOnce(ArchiveError) -> anyhow::Error + use<> {
+    named(path, ArchiveError::is_inside)
+}
+
+fn named<E: Error + Send + Sync + 'static>(
+    path: &Path,
+    is_inside: fn(&E, &Path) -> bool,
+) -> impl FnOnce(E) -> anyhow::Error + use<E> {
     let path = called(path).to_path_buf();
     move |error| {
-        if error.is_inside(&path) {
-            anyhow::Error::new(error).context(path.display().to_string())
-        } else {
-            error.into()
-        }
+        let is_inside = is_inside(&error, &path);
+        let error = anyhow::Error::new(error);
+        if is_inside { error.context(path.display().to_string()) } else { error }
     }
 }
 

@@ -128,12 +128,6 @@ fn has_group(names: &[String]) -> bool {
     places.flat_map(|place| names_in(&place)).any(|name| names.contains(&name))
 }
 
-/// Whether this machine has control groups to write to.
-fn has_any_group() -> bool {
-    let made = Path::new("/sys/fs/cgroup/devices").join(format!("layerfs-test-{}", std::process::id()));
-    std::fs::create_dir(&made).and_then(|()| std::fs::remove_dir(&made)).is_ok()
-}
-
 /// A command runs apart from all containers, and ends with its build. What the build leaves is taken away by the next command that
 /// writes, and by none before.
 #[test]
@@ -183,7 +177,7 @@ fn a_build_that_is_killed_while_a_command_runs_leaves_nothing_for_long() {
     }
     assert!(met > 0, "no build was killed while a command ran");
     // Where there are none to be had, nothing can be left.
-    assert!(joined > 0 || !has_any_group(), "no build was in groups of its own");
+    assert!(joined > 0 || !testkit::has_device_groups(), "no build was in groups of its own");
     assert_whole(&root);
 }
 

@@ -225,12 +225,6 @@ RUN --mount=target=/c,rw touch /c/new
     assert_whole(&root);
 }
 
-/// Whether this machine has the control groups that say which devices may be used.
-fn has_device_groups() -> bool {
-    let made = Path::new("/sys/fs/cgroup/devices").join(format!("layerfs-modern-{}", std::process::id()));
-    std::fs::create_dir(&made).and_then(|()| std::fs::remove_dir(&made)).is_ok()
-}
-
 /// The commands of a build are all in the control groups that the first one was given, and none can use a device of the host's,
 /// whatever nodes it makes.
 #[test]
@@ -248,7 +242,7 @@ fn no_command_of_a_build_can_use_the_hosts_devices() {
     let heard = |word: &str| -> Vec<&str> { said.lines().filter_map(|line| Some(line.split_once(word)?.1)).collect() };
     // A program of the host's, in its groups, may read the kernel's messages.
     assert_eq!(heard(" k: "), ["shut", "shut"], "{said}");
-    if has_device_groups() {
+    if testkit::has_device_groups() {
         assert_eq!(heard(" n: "), ["open", "open"], "{said}");
         let groups = heard(" group: ");
         assert_eq!((groups.len(), groups[0]), (2, groups[1]), "{said}");

@@ -312,11 +312,6 @@ impl StoreWriter {
         self.records.add_image(image);
     }
 
-    /// Takes a name away. What nobody needs then is deleted by containerd's collector.
-    pub fn remove_image(&mut self, name: &str) {
-        self.records.remove_image(name);
-    }
-
     /// Makes files of the directory `name` in [`Self::staging`], each named by the hexadecimal digits of its digest, the files of
     /// blobs, and removes the directory. [`Self::add_blob`] records them.
     ///

@@ -3,7 +3,7 @@
 //! Comparisons return lines that say what differs, none if nothing does; [`assert_none`] turns them into a failure.
 //! Whatever goes wrong here is a panic that says so: this crate is for tests alone.
 //!
-//! - [`tier()`], [`is_root`], [`docker`]: whether a test can run on this machine
+//! - [`tier()`], [`is_root`], [`docker`], [`has_device_groups`]: whether a test can run on this machine
 //! - [`engines::engines`]: newer versions of Docker that are unpacked beside the system's
 //! - [`vm`]: a virtual machine whose kernel has the device mapper; [`write_log`]: what a power cut could leave of its disk
 //! - [`dockerd::Dockerd`]: a daemon on a data-root of the test's own; [`zoo`]: a store with one of everything
@@ -71,7 +71,7 @@ pub use programs::{
 };
 pub use random::Random;
 pub use scratch::{USUAL_ROOM, empty_root, scratch, scratch_for};
-pub use tier::{Turn, docker, is_root, tier};
+pub use tier::{Turn, docker, has_device_groups, is_root, tier};
 pub use tree_state::{TreeState, lasting_walk, tree_changes};
 
 /// The goldens that dockerd 20.10 can load.

@@ -1,5 +1,6 @@
 //! Tests that need something of the machine, and what happens where it is missing.
 
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::engines::Engine;
@@ -17,6 +18,12 @@ pub fn tier(name: &str, available: bool, need: &str) -> bool {
 /// Whether the tier of tests that need root can run.
 pub fn is_root() -> bool {
     tier("root", rustix::process::geteuid().is_root(), "run as root")
+}
+
+/// Whether this machine has the control groups that say which devices may be used (version 1), and lets us make some.
+pub fn has_device_groups() -> bool {
+    let made = Path::new("/sys/fs/cgroup/devices").join(format!("layerfs-test-{}", std::process::id()));
+    std::fs::create_dir(&made).and_then(|()| std::fs::remove_dir(&made)).is_ok()
 }
 
 /// The turn of one test: daemons are heavy, so that the tests of a binary run one after the other.

@@ -3,12 +3,13 @@
 
 mod flags;
 mod healthcheck;
+pub(crate) mod mount;
 
 use snapshot::schema::runconfig::HealthConfig;
 
 use self::flags::{flags, modern_flags};
 use self::healthcheck::healthcheck;
-use crate::modern::mount::check_mount;
+use self::mount::Mount;
 use crate::parser::{self, Arguments, Dialect, Heredoc, Line, ParseError};
 
 /// An instruction that cannot be taken. The texts are docker's.
@@ -307,7 +308,10 @@ pub(crate) fn action(line: &Line, dialect: Dialect) -> Result<Action, String> {
                 let mut values = modern_flags(line, &["mount", "network"], &["mount"], &[])?;
                 run.mounts = values.remove("mount").unwrap_or_default();
                 // One with variables is read when their values are known.
-                run.mounts.iter().filter(|mount| !mount.contains('$')).try_for_each(|mount| check_mount(mount))?;
+                run.mounts
+                    .iter()
+                    .filter(|mount| !mount.contains('$'))
+                    .try_for_each(|mount| Mount::parse(mount).map(drop))?;
                 run.network = values.remove("network").and_then(|mut values| values.pop()).unwrap_or_default();
             } else {
                 flags(line, &["mount"], &["mount"])?;

@@ -28,6 +28,7 @@ mod expand;
 mod follow;
 mod ignore;
 mod instruction;
+mod key_volume;
 mod modern;
 mod output;
 mod owner;

@@ -15,9 +15,9 @@ use snapshot::ids::VolumeName;
 use snapshot::schema::containerfile::{ServiceMount, VolumeOptions};
 use snapshot::schema::volume::{self, Volume};
 
-use super::mount::{Kind, Mount, Sharing};
 use super::{Builder, lock};
 use crate::BuildError;
+use crate::instruction::mount::{Kind, Mount, Sharing};
 
 /// The label of a volume that is a cache of commands: its name in Dockerfiles.
 const LABEL: &str = "layerfs.build.cache";

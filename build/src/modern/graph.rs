@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::mount::Mount;
 use super::named::name_of;
 use crate::BuildError;
+use crate::instruction::mount::Mount;
 use crate::instruction::{Action, Dockerfile, Stage};
 
 /// What a stage stands on.

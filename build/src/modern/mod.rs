@@ -18,7 +18,6 @@ mod fingerprint;
 mod globals;
 mod graph;
 mod layer;
-pub(crate) mod mount;
 mod named;
 mod once;
 mod pick;
@@ -62,7 +61,6 @@ pub use self::caches::{cache_last_used, cache_of_volume, digits_of_cache, is_cac
 #[cfg(test)]
 pub(crate) use self::fingerprint::fingerprint;
 pub use self::run::Secret;
-pub(crate) use self::secret::key_dir;
 
 /// Builds an image in BuildKit's way, and shows what it does.
 ///

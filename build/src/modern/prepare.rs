@@ -17,11 +17,11 @@ use snapshot::schema::containerfile::{HostConfig, ServiceMount};
 use super::Builder;
 use super::fingerprint::fingerprint;
 use super::graph::From;
-use super::mount::{Kind, Mount};
 use super::pick::pick;
 use super::run::{Secret, pipes};
 use super::stage::name_of;
 use crate::BuildError;
+use crate::instruction::mount::{Kind, Mount};
 use crate::parser::Heredoc;
 use crate::source::{Picked, SourceTree};
 

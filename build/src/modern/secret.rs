@@ -11,24 +11,15 @@ use std::path::{Path, PathBuf};
 use containers::Store;
 use layerfs::{DiffId, Digest};
 use serde_json::json;
-use snapshot::ids::{CacheId, VolumeName};
-use snapshot::schema::volume;
+use snapshot::ids::CacheId;
 
 use super::cache::Keys;
 use crate::BuildError;
+use crate::key_volume::{self, key_dir};
 use crate::store::BuildStore;
-
-/// The volume.
-const VOLUME: &str = "layerfs-build-key";
 
 /// Digits of the number.
 const LENGTH: usize = 64;
-
-/// The directory of the volume, in which there is also what the cache knows of contexts.
-pub(crate) fn key_dir(root: &Path) -> PathBuf {
-    let name: VolumeName = VOLUME.parse().expect("letters are a name");
-    volume::content_path(root, &name)
-}
 
 fn file(root: &Path) -> PathBuf {
     key_dir(root).join("key")
@@ -49,7 +40,7 @@ pub(super) fn read_or_make(store: &BuildStore<'_>) -> Result<String, BuildError>
     let _writing = store.writing();
     let volumes = Store { root: store.root.clone(), driver: store.driver };
     let labels = BTreeMap::from([("layerfs.build".to_owned(), "key".to_owned())]);
-    volumes.create_volume(Some(VOLUME), labels, BTreeMap::new())?;
+    volumes.create_volume(Some(key_volume::NAME), labels, BTreeMap::new())?;
     let number = CacheId::random().as_str().to_owned();
     let path = file(&store.root);
     let temporary = path.with_file_name(&number);

@@ -19,7 +19,7 @@ use std::time::SystemTime;
 use layerfs::Digest;
 
 use super::{Known, Stat};
-use crate::modern::key_dir;
+use crate::key_volume::key_dir;
 
 const MAGIC: &[u8] = b"layerfs: digests of a context, 1\n";
 /// How the names of these files begin.

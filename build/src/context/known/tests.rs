@@ -2,7 +2,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::super::{Context, Way};
-use crate::modern::{fingerprint, key_dir};
+use crate::key_volume::key_dir;
+use crate::modern::fingerprint;
 
 use super::*;
 

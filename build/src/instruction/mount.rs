@@ -2,7 +2,7 @@
 
 /// What is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Files of the context, a stage or an image.
     Bind,
     /// A directory that outlives the build.
@@ -30,7 +30,7 @@ impl Kind {
 
 /// What becomes of a cache that two commands want at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sharing {
+pub(crate) enum Sharing {
     /// Both have it.
     Shared,
     /// Each has one of its own.
@@ -41,36 +41,31 @@ pub(super) enum Sharing {
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mount {
-    pub(super) kind: Kind,
+pub(crate) struct Mount {
+    pub(crate) kind: Kind,
     /// Where it appears; empty where that is not said.
-    pub(super) target: String,
-    pub(super) source: String,
+    pub(crate) target: String,
+    pub(crate) source: String,
     /// The stage or image with the files; empty for the context.
-    pub(super) from: String,
-    pub(super) writable: bool,
+    pub(crate) from: String,
+    pub(crate) writable: bool,
     /// The name of a cache, a secret or an agent.
-    pub(super) id: String,
-    pub(super) mode: Option<u32>,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+    pub(crate) id: String,
+    pub(crate) mode: Option<u32>,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// Whether a secret or an agent must be there.
-    pub(super) required: bool,
+    pub(crate) required: bool,
     /// The size of a directory in memory, in bytes; 0 for no bound.
-    pub(super) size: i64,
+    pub(crate) size: i64,
     /// The variable that a secret is in, besides or in the place of a file.
-    pub(super) env: String,
-    pub(super) sharing: Sharing,
-}
-
-/// Looks at the value of a flag where no variable is in it. An error is the reason.
-pub(crate) fn check_mount(text: &str) -> Result<(), String> {
-    Mount::parse(text).map(drop)
+    pub(crate) env: String,
+    pub(crate) sharing: Sharing,
 }
 
 impl Mount {
     /// Reads the value of a flag. An error is the reason.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut mount = Self {
             kind: Kind::Bind,
             target: String::new(),

@@ -71,7 +71,7 @@ mod xattr;
 pub use copy::{copy_tree, link_tree};
 pub use digest::{ChainId, DiffId, Digest, Hasher, HashingReader, InvalidDigest};
 pub use error::{MemberError, UnpackError, is_no_space};
-pub use replay::{LayerFiles, Rebuilding, tar_length};
+pub use replay::{LayerFile, LayerFiles, Rebuilding, tar_length};
 pub use source::Source;
 pub use sys::in_root::open_in_root;
 pub use sys::remove::remove_tree;

@@ -1,7 +1,7 @@
 //! The files of an unpacked layer, for rebuilding its tar from the journal, and that rebuilding on the threads of a pool.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
@@ -59,10 +59,28 @@ impl LayerFiles {
 }
 
 impl FileGetter for LayerFiles {
-    type File = File;
+    type File = LayerFile;
 
-    fn open(&self, name: &[u8]) -> io::Result<File> {
-        self.open_sized(name).map(|(file, _)| file)
+    fn open(&self, name: &[u8]) -> io::Result<LayerFile> {
+        self.open_sized(name).map(|(file, left)| LayerFile { file, left })
+    }
+}
+
+/// A file of a layer, read up to the length that it had when it was opened: no call asks the kernel whether there is more.
+#[derive(Debug)]
+pub struct LayerFile {
+    file: File,
+    left: u64,
+}
+
+impl Read for LayerFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return Ok(0);
+        }
+        let read = self.file.read(buffer)?;
+        self.left = self.left.saturating_sub(read as u64);
+        Ok(read)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::sync::LazyLock;
 
 use base64::Engine as _;
@@ -112,6 +112,70 @@ fn decode_base64<E: serde::de::Error>(text: &str) -> Result<Vec<u8>, E> {
 impl<'de> Deserialize<'de> for Entry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(EntryVisitor)
+    }
+}
+
+impl Entry {
+    /// Reads the entry that `text` begins with if it is in the form in which Go's `encoding/json` and we write entries: these keys in this
+    /// order, no blanks, and nothing escaped. Returns the entry and its length.
+    ///
+    /// This takes a fifth of the time of the JSON decoder, which reads all other forms: `None` says nothing about `text`.
+    pub(crate) fn from_usual_form(text: &[u8]) -> Option<(Self, usize)> {
+        let mut rest = Usual(text);
+        // The newline after the entry before.
+        let _ = rest.literal(b"\n");
+        rest.literal(br#"{"type":"#)?;
+        let entry = if rest.literal(br#"2,"payload":""#).is_some() {
+            Self::Segment(BASE64.decode(rest.string()?).ok()?)
+        } else {
+            rest.literal(br#"1,"name":""#)?;
+            let name = rest.string()?;
+            if name.iter().any(|&byte| byte < b' ' || byte == b'\\') || std::str::from_utf8(name).is_err() {
+                return None;
+            }
+            let size = if rest.literal(br#","size":"#).is_some() { rest.number()? } else { 0 };
+            rest.literal(br#","payload":"#)?;
+            let crc64 = if rest.literal(b"null").is_some() {
+                None
+            } else {
+                rest.literal(b"\"")?;
+                Some(BASE64.decode(rest.string()?).ok()?.try_into().ok()?)
+            };
+            Self::File { name: name.to_vec(), size, crc64 }
+        };
+        rest.literal(br#","position":"#)?;
+        rest.number()?;
+        rest.literal(b"}")?;
+        Some((entry, text.len() - rest.0.len()))
+    }
+}
+
+/// What is left of a text in the usual form.
+struct Usual<'a>(&'a [u8]);
+
+impl<'a> Usual<'a> {
+    /// Passes over `text`, if that comes next.
+    fn literal(&mut self, text: &[u8]) -> Option<()> {
+        self.0 = self.0.strip_prefix(text)?;
+        Some(())
+    }
+
+    /// What comes before the next quote, over which this passes.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let from = self.0;
+        let length = self.0.skip_until(b'"').ok()?;
+        from[..length].strip_suffix(b"\"")
+    }
+
+    /// A number as JSON has it, with no sign and no fraction.
+    fn number(&mut self) -> Option<i64> {
+        let length = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (digits, rest) = self.0.split_at(length);
+        if digits.len() > 1 && digits[0] == b'0' {
+            return None;
+        }
+        self.0 = rest;
+        std::str::from_utf8(digits).ok()?.parse().ok()
     }
 }
 

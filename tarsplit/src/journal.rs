@@ -120,6 +120,11 @@ impl<R: BufRead> EntryReader<R> {
     fn next_entry(&mut self) -> Result<Option<Entry>, JournalError> {
         loop {
             let rest = &self.buffer[self.start..];
+            if let Some((entry, length)) = Entry::from_usual_form(rest) {
+                self.start += length;
+                self.entry += 1;
+                return Ok(Some(entry));
+            }
             let mut stream = serde_json::Deserializer::from_slice(rest).into_iter::<Entry>();
             match stream.next() {
                 // An object ends with its brace, so what was parsed is whole. (A number could go on in the next bytes.)

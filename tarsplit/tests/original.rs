@@ -134,6 +134,53 @@ fn what_is_not_used_is_decoded_as_well() {
     }
 }
 
+/// What differs from the usual form in one place, and what Go's decoder makes of it.
+#[test]
+fn what_is_nearly_in_the_usual_form_is_read_as_go_reads_it() {
+    let read = |json: &str| -> Result<Vec<Entry>, JournalError> {
+        let mut encoder = gzip(Vec::new());
+        std::io::Write::write_all(&mut encoder, json.as_bytes()).unwrap();
+        EntryReader::new(encoder.finish().unwrap().as_slice()).collect()
+    };
+    let segment = |payload: &[u8]| Entry::Segment(payload.to_vec());
+    let file = |name: &str, size, crc64| Entry::File { name: name.as_bytes().to_vec(), size, crc64 };
+    let crc64 = Some([0x23, 0x10, 0, 0, 0, 0, 0, 0]);
+    let usual = r#"{"type":1,"name":"x","size":1,"payload":"IxAAAAAAAAA=","position":7}"#;
+    for (json, expected) in [
+        (r#"{"type":2,"payload":"aGVsbG8=","position":0}"#, segment(b"hello")),
+        (r#"{"type":2,"payload":"","position":0}"#, segment(b"")),
+        (r#"{"type":2,"payload":"aGVs\nbG8=","position":0}"#, segment(b"hello")),
+        (r#"{"type":2,"payload":"aGVsbG8=","position":0 }"#, segment(b"hello")),
+        (r#"{"type":2,"payload":"aGVsbG8=","position":0,"payload":"YQ=="}"#, segment(b"a")),
+        (r#"{"type":2,"payload":"aGVsbG8=","position":-1}"#, segment(b"hello")),
+        (r#"{"type":1,"name":"x","payload":null,"position":0}"#, file("x", 0, None)),
+        (r#"{"type":1,"name":"x","payload":"aGVsbG8=","position":0}"#, file("x", 0, None)),
+        (usual, file("x", 1, crc64)),
+        (&usual.replace("\"x\"", r#""\u0061\"b""#), file("a\"b", 1, crc64)),
+        (&usual.replace("\"x\"", "\"caf\u{e9}\""), file("caf\u{e9}", 1, crc64)),
+        (&usual.replace(":1,\"payload", ":-1,\"payload"), file("x", -1, crc64)),
+        (&usual.replace(":1,\"payload", ":9223372036854775807,\"payload"), file("x", i64::MAX, crc64)),
+    ] {
+        assert_eq!(read(json).unwrap(), [expected], "{json}");
+    }
+    for json in [
+        &usual.replace("\"x\"", "\"a\nb\""),
+        &usual.replace(":1,\"payload", ":01,\"payload"),
+        &usual.replace(":1,\"payload", ":,\"payload"),
+        &usual.replace(":1,\"payload", ":9223372036854775808,\"payload"),
+        &usual.replace(":7", ":07"),
+        &usual.replace(":7", ":"),
+        &usual.replace("AAA=", "AAA"),
+        &usual.replace("AAA=", "A*A="),
+        &usual[..usual.len() - 1].to_owned(),
+        &usual[..40].to_owned(),
+        &format!("{usual},{usual}"),
+    ] {
+        assert!(matches!(read(json), Err(JournalError::Entry { .. })), "{json}");
+    }
+    assert_eq!(read(&format!("\n{usual}\n\n{usual}\n")).unwrap(), [file("x", 1, crc64), file("x", 1, crc64)]);
+}
+
 #[test]
 fn damage_is_found() {
     let replay = |journal: &[u8], content: &str| {

@@ -18,7 +18,7 @@ use super::error::SaveError;
 use super::layer::Stored;
 use super::output::{Files, Output};
 use super::plan::{LayerToSave, SavePlan};
-use super::{SaveOptions, announced, as_tar, open_layer, record_of, tar_length};
+use super::{SaveOptions, announced, as_tar, journal, open_layer, record_of, tar_length};
 
 /// Writes the layers of `plan` into `output`, which is no stream.
 pub(super) fn write_layers(
@@ -63,13 +63,20 @@ fn first_error(errors: Results) -> Result<(), SaveError> {
 
 /// The lengths of all layers' tars.
 fn measure(store: Option<&LayerStore>, plan: &SavePlan, options: &SaveOptions<'_>) -> Result<Vec<u64>, SaveError> {
-    let lengths = layerfs::pool::map(plan.layers.len(), options.threads, |number| {
-        let layer = &plan.layers[number];
+    // The longest journals first, so that at the end all threads have work. One that cannot be opened is opened again below.
+    let length =
+        |layer| store.and_then(|store| journal(store, layer).ok()?.metadata().ok()).map_or(0, |file| file.len());
+    let mut order: Vec<usize> = (0..plan.layers.len()).collect();
+    order.sort_by_cached_key(|&number| std::cmp::Reverse(length(&plan.layers[number])));
+    let lengths = layerfs::pool::map(plan.layers.len(), options.threads, |at| {
+        let layer = &plan.layers[order[at]];
         let is_stopped = options.interrupted.load(Ordering::Relaxed);
         (!is_stopped).then(|| record_of(store, layer).and_then(|store| tar_length(store, layer)))
     });
     // An error of a layer's own says more than that others were not read.
-    let (read, unread): (Vec<_>, Vec<_>) = lengths.into_iter().partition(Option::is_some);
+    let mut in_plan: Vec<_> = order.into_iter().zip(lengths).collect();
+    in_plan.sort_by_key(|&(number, _)| number);
+    let (read, unread): (Vec<_>, Vec<_>) = in_plan.into_iter().map(|(_, length)| length).partition(Option::is_some);
     let read = read.into_iter().flatten().collect::<Result<_, _>>()?;
     if unread.is_empty() { Ok(read) } else { Err(SaveError::Interrupted) }
 }

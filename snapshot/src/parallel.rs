@@ -40,6 +40,19 @@ pub(crate) fn map_files<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + 
     })
 }
 
+/// Calls both functions, `aside` on a thread of its own where the system allows it. For work of one thread beside work of several:
+/// no processor waits until it is done.
+pub(crate) fn beside<A: Send, B>(aside: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
+    let aside = Mutex::new(Some(aside));
+    let take = || aside.lock().unwrap_or_else(PoisonError::into_inner).take().map(|aside| aside());
+    std::thread::scope(|scope| {
+        let helper = layerfs::pool::spawn_helpers(scope, 1, &take).pop();
+        let here = here();
+        let done = helper.and_then(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (done.or_else(take).expect("it was called here if not by the helper"), here)
+    })
+}
+
 /// Calls `work` on each item; `prepare` is called first by each thread that helps.
 fn map_after<T: Sync, R: Send>(
     items: &[T],
@@ -77,6 +90,25 @@ fn map_after<T: Sync, R: Send>(
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn both_are_called_once() {
+        let (mut aside, mut here) = (0, 0);
+        assert_eq!(
+            super::beside(
+                || {
+                    aside += 1;
+                    "aside"
+                },
+                || {
+                    here += 1;
+                    "here"
+                }
+            ),
+            ("aside", "here")
+        );
+        assert_eq!((aside, here), (1, 1));
+    }
+
     #[test]
     fn results_are_in_order() {
         for count in [0, 1, 255, 256, 1000, 4096, 5001] {

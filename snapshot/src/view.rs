@@ -375,31 +375,30 @@ fn look_at_home(
     catalog: &Catalog,
     needs: Needs<'_>,
 ) -> Result<(Option<HomeEntries>, Vec<bool>), StoreError> {
-    Ok(match (needs.liveness, needs.faults) {
-        (false, false) => (None, Vec::new()),
-        (true, false) => (Some(root.entries()?), Vec::new()),
-        (true, true) => {
-            let (home, sound) = root.entries_and_sound(&stacked(catalog))?;
-            (Some(home), sound)
-        }
-        (false, true) => {
-            let layers = stacked(catalog);
-            let sound = root.driver.as_ref().map(|driver| driver.certainly_sound(&layers));
-            (None, sound.unwrap_or_else(|| vec![false; layers.len()]))
-        }
-    })
+    if !needs.liveness && !needs.faults {
+        return Ok((None, Vec::new()));
+    }
+    let layers = if needs.faults { stacked(catalog) } else { Vec::new() };
+    let look = || match (needs.liveness, &root.driver) {
+        (true, _) if needs.faults => root.entries_and_sound(&layers).map(|(home, sound)| (Some(home), sound)),
+        (true, _) => Ok((Some(root.entries()?), Vec::new())),
+        (false, Some(driver)) => Ok((None, driver.certainly_sound(&layers))),
+        (false, None) => Ok((None, vec![false; layers.len()])),
+    };
+    // All who ask for one of these need the graph later, and it is the work of one thread.
+    parallel::beside(|| catalog.graph(), look).1
 }
 
 /// The layers that dockerd would load, as they are [listed](Catalog::layers_as_listed), each with the place of the one below.
 fn stacked(catalog: &Catalog) -> Vec<Stacked<'_>> {
-    let graph = catalog.graph();
     let layers = catalog.layers_as_listed();
-    let mut positions = vec![None; graph.len()];
+    let below = catalog.numbers_below();
+    let mut positions = vec![None; below.len()];
     for (at, (number, _)) in layers.iter().enumerate() {
         positions[*number as usize] = Some(at);
     }
-    let below = |number: u32| positions[graph.parent(number)? as usize];
-    layers.iter().map(|(number, layer)| Stacked { id: &layer.cache_id, parent: below(*number) }).collect()
+    let position = |number: u32| positions[below[number as usize]? as usize];
+    layers.iter().map(|(number, layer)| Stacked { id: &layer.cache_id, parent: position(*number) }).collect()
 }
 
 /// Containers that dockerd shows but cannot mount, each with what is wrong in its own two layers. Damage of the layers

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use layerfs::ChainId;
 
-use super::{Catalog, Container, Image};
+use super::{Catalog, Container, Image, RecordDamage};
 use crate::ids::{ContainerId, ImageId};
+use crate::schema::layer::LayerRecord;
 use crate::schema::mount::{self, MountRecord};
 
 /// Stands for "no layer" where a number is wanted.
@@ -41,8 +42,7 @@ impl Graph {
         let numbers: HashMap<ChainId, u32> = chains.iter().copied().zip(0..).collect();
         let number = |chain: &ChainId| numbers.get(chain).copied();
         let records: Vec<_> = catalog.layers.values().map(|layer| layer.as_ref().ok()).collect();
-        let parents: Vec<u32> =
-            records.iter().map(|record| (*record).and_then(|record| number(&record.parent?)).unwrap_or(NONE)).collect();
+        let parents: Vec<u32> = catalog.numbers_below().into_iter().map(|below| below.unwrap_or(NONE)).collect();
         let totals = sums(&parents, &records.iter().map(|record| record.map_or(0, |r| r.size)).collect::<Vec<_>>());
         let depths = sums(&parents, &vec![1; chains.len()]);
         let images: Vec<ImageId> = catalog.images.keys().copied().collect();
@@ -228,6 +228,17 @@ impl Catalog {
     /// Who uses what, by number.
     pub(crate) fn graph(&self) -> &Graph {
         self.graph.get_or_init(|| Graph::new(self))
+    }
+
+    /// The number of the layer below each layer that dockerd would load, by their numbers.
+    pub(crate) fn numbers_below(&self) -> Vec<Option<u32>> {
+        let loaded = |layer: &Result<LayerRecord, RecordDamage>, below: Option<u32>| layer.as_ref().ok().and(below);
+        if self.below.len() == self.layers.len() {
+            return self.layers.values().zip(&self.below).map(|(layer, below)| loaded(layer, *below)).collect();
+        }
+        let numbers: HashMap<ChainId, u32> = self.layers.keys().copied().zip(0..).collect();
+        let parent = |layer: &LayerRecord| numbers.get(&layer.parent?).copied();
+        self.layers.values().map(|layer| parent(layer.as_ref().ok()?)).collect()
     }
 
     /// The images that have a layer.

@@ -21,30 +21,47 @@ pub(super) struct AllLayers {
     pub(super) damaged_parents: BTreeMap<ChainId, Option<ChainId>>,
     /// Their numbers, by their ids, in the order in which the directory lists them.
     pub(super) as_listed: Vec<u32>,
+    /// The number of the layer below each of them.
+    pub(super) below: Vec<Option<u32>>,
 }
 
-/// Reads all layers.
-pub(super) fn read_all(store: &LayerStore) -> Result<AllLayers, StoreError> {
+/// The records of all layers, as they were read.
+pub(super) struct Records {
+    /// In the order in which the directory lists them.
+    ids: Vec<ChainId>,
+    /// Their places in that list, in the order of the ids.
+    by_id: Vec<u32>,
+    /// `None` for those that are gone by now.
+    records: Vec<Option<Result<LayerRecord, RecordDamage>>>,
+}
+
+/// Reads the records of all layers.
+pub(super) fn read_all(store: &LayerStore) -> Result<Records, StoreError> {
     let ids = store.list()?;
-    let records = parallel::map_files(&ids, |id| read_one(store, *id));
-    let mut listed: Vec<_> =
-        ids.into_iter().zip(records).filter_map(|(id, record)| Some((id, Some(record?)))).collect();
-    // Positions are sorted, and not the records: a record has five times the bytes.
-    let mut by_id: Vec<u32> = (0..).take(listed.len()).collect();
-    by_id.sort_unstable_by_key(|at| listed[*at as usize].0);
-    let mut as_listed = vec![0; listed.len()];
-    for (at, number) in by_id.iter().zip(0..) {
-        as_listed[*at as usize] = number;
+    let sorted = || {
+        let mut by_id: Vec<u32> = (0..).take(ids.len()).collect();
+        by_id.sort_unstable_by_key(|at| ids[*at as usize]);
+        by_id
+    };
+    let (by_id, records) = parallel::beside(sorted, || parallel::map_files(&ids, |id| read_one(store, *id)));
+    Ok(Records { ids, by_id, records })
+}
+
+impl Records {
+    /// Finds out which of the layers dockerd would load.
+    pub(super) fn into_layers(self) -> AllLayers {
+        let Self { ids, by_id, mut records } = self;
+        let there = by_id.into_iter().filter(|at| records[*at as usize].is_some()).collect::<Vec<_>>();
+        let mut numbers = vec![None; ids.len()];
+        for (at, number) in there.iter().zip(0..) {
+            numbers[*at as usize] = Some(number);
+        }
+        let as_listed = numbers.into_iter().flatten().collect();
+        let layers = there.into_iter().filter_map(|at| Some((ids[at as usize], records[at as usize].take()?)));
+        let mut layers: Layers = layers.collect();
+        let Spread { damaged_parents, below } = spread_damage(&mut layers);
+        AllLayers { layers, damaged_parents, as_listed, below }
     }
-    let mut layers: Layers = by_id
-        .into_iter()
-        .filter_map(|at| {
-            let (id, record) = &mut listed[at as usize];
-            Some((*id, record.take()?))
-        })
-        .collect();
-    let damaged_parents = spread_damage(&mut layers);
-    Ok(AllLayers { layers, damaged_parents, as_listed })
 }
 
 /// Reads the layers `tops` and all below them.
@@ -76,7 +93,7 @@ pub(super) fn read_one(store: &LayerStore, id: ChainId) -> Option<Result<LayerRe
 enum Below {
     Nothing,
     /// The layer of this number.
-    Layer(usize),
+    Layer(u32),
     Missing(ChainId),
     /// Its own record is damaged.
     Damaged(RecordDamage),
@@ -92,7 +109,7 @@ fn all_sound(below: &[Below]) -> bool {
             path.push(at);
             match &below[at] {
                 Below::Nothing => break,
-                Below::Layer(parent) if path.len() <= below.len() => at = *parent,
+                Below::Layer(parent) if path.len() <= below.len() => at = *parent as usize,
                 // Something is wrong, or this is a circle.
                 Below::Layer(_) | Below::Missing(_) | Below::Damaged(_) => return false,
             }
@@ -102,11 +119,18 @@ fn all_sound(below: &[Below]) -> bool {
     true
 }
 
-/// Marks all layers above a damaged one as damaged. Each layer is visited once. For each layer that was marked so although
-/// its own record is sound, returns the layer below it.
-fn spread_damage(layers: &mut Layers) -> BTreeMap<ChainId, Option<ChainId>> {
+/// What was learned while damage was spread.
+struct Spread {
+    /// For each layer that was marked as damaged although its own record is sound, the layer below it.
+    damaged_parents: BTreeMap<ChainId, Option<ChainId>>,
+    /// The number of the layer below each layer, if that is among them.
+    below: Vec<Option<u32>>,
+}
+
+/// Marks all layers above a damaged one as damaged. Each layer is visited once.
+fn spread_damage(layers: &mut Layers) -> Spread {
     let ids: Vec<ChainId> = layers.keys().copied().collect();
-    let numbers: HashMap<ChainId, usize> = ids.iter().copied().zip(0..).collect();
+    let numbers: HashMap<ChainId, u32> = ids.iter().copied().zip(0..).collect();
     let below = |layer: &Result<LayerRecord, RecordDamage>| match layer {
         Err(own) => Below::Damaged(own.clone()),
         Ok(LayerRecord { parent: None, .. }) => Below::Nothing,
@@ -115,8 +139,10 @@ fn spread_damage(layers: &mut Layers) -> BTreeMap<ChainId, Option<ChainId>> {
         }
     };
     let below: Vec<Below> = layers.values().map(below).collect();
+    let number = |below: &Below| if let Below::Layer(number) = below { Some(*number) } else { None };
+    let numbers = below.iter().map(number).collect();
     if all_sound(&below) {
-        return BTreeMap::new();
+        return Spread { damaged_parents: BTreeMap::new(), below: numbers };
     }
     // The verdict on each layer: nothing, or what is wrong. A layer without a verdict was not visited yet.
     let mut verdicts: Vec<Option<Option<RecordDamage>>> = vec![None; ids.len()];
@@ -142,7 +168,7 @@ fn spread_damage(layers: &mut Layers) -> BTreeMap<ChainId, Option<ChainId>> {
             }
             path.push(at);
             match &below[at] {
-                Below::Layer(parent) => at = *parent,
+                Below::Layer(parent) => at = *parent as usize,
                 Below::Missing(below) => break Some(RecordDamage::BelowMissing { below: *below }),
                 Below::Nothing | Below::Damaged(_) => break None,
             }
@@ -159,7 +185,7 @@ fn spread_damage(layers: &mut Layers) -> BTreeMap<ChainId, Option<ChainId>> {
             parents.insert(*id, record.parent);
         }
     }
-    parents
+    Spread { damaged_parents: parents, below: numbers }
 }
 
 #[cfg(test)]

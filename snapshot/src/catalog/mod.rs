@@ -40,6 +40,7 @@ pub use resolve::Resolved;
 
 use crate::error::StoreError;
 use crate::ids::ImageId;
+use crate::parallel;
 use crate::reference::Reference;
 use crate::root::DataRoot;
 use crate::schema::layer::LayerRecord;
@@ -69,6 +70,8 @@ pub struct Catalog {
     pub(crate) layers: BTreeMap<ChainId, Result<LayerRecord, RecordDamage>>,
     /// The numbers of all layers, by their ids, in the order in which their directory lists them; empty if only some were read.
     as_listed: Vec<u32>,
+    /// The number of the layer below each layer, in the order of the ids; empty if only some were read.
+    below: Vec<Option<u32>>,
     /// Images that dockerd would show.
     pub(crate) images: BTreeMap<ImageId, Image>,
     /// Images that dockerd would not show, named or stored, and why.
@@ -114,17 +117,29 @@ impl Catalog {
         let mut catalog = Self::with_names(root)?;
         catalog.volumes = volume::list(&root.dir)?;
         catalog.read_containerd(root)?;
+        let (mut records, mut images) = (None, None);
         if let Some(layers) = root.layers()? {
-            let all = layers::read_all(&layers)?;
-            (catalog.layers, catalog.damaged_parents) = (all.layers, all.damaged_parents);
-            catalog.as_listed = all.as_listed;
+            records = Some(layers::read_all(&layers)?);
             catalog.mounts = mount::list(layers.mounts())?;
         }
-        if let Some(images) = root.images()? {
-            let ids = images.list()?;
-            let read = image::read_all(&images, &ids, configs);
-            catalog.add_images(ids.into_iter().zip(read));
+        if let Some(store) = root.images()? {
+            images = Some((store.list()?, store));
         }
+        // The layers were read before the images. Only to put them in order is left to a thread of its own.
+        let (layers, read) = parallel::beside(
+            || records.map(layers::Records::into_layers),
+            || {
+                images.map_or_else(Vec::new, |(ids, store)| {
+                    let read = image::read_all(&store, &ids, configs);
+                    ids.into_iter().zip(read).collect()
+                })
+            },
+        );
+        if let Some(all) = layers {
+            (catalog.layers, catalog.damaged_parents) = (all.layers, all.damaged_parents);
+            (catalog.as_listed, catalog.below) = (all.as_listed, all.below);
+        }
+        catalog.add_images(read);
         for (_, id) in catalog.references.iter() {
             if !catalog.images.contains_key(&id) {
                 catalog.damaged_images.entry(id).or_insert(ImageDamage::ConfigMissing);
@@ -211,6 +226,7 @@ impl Catalog {
             in_containerd: None,
             layers: BTreeMap::new(),
             as_listed: Vec::new(),
+            below: Vec::new(),
             images: BTreeMap::new(),
             damaged_images: BTreeMap::new(),
             damaged_chains: BTreeMap::new(),
@@ -279,7 +295,7 @@ impl Catalog {
         self.damaged_images.remove(&id);
         self.images.insert(id, image);
         self.graph = OnceLock::new();
-        self.as_listed = Vec::new();
+        (self.as_listed, self.below) = (Vec::new(), Vec::new());
         Ok(true)
     }
 

@@ -62,10 +62,12 @@ pub(super) fn read(home: &Home) -> Result<HomeEntries, StoreError> {
 /// Reads the home, and tells which of these layers can certainly be mounted on those below. `false` says nothing.
 pub(super) fn read_with(home: &Home, layers: &[Stacked<'_>]) -> Result<(HomeEntries, Vec<bool>), StoreError> {
     let listed = home.dir.names()?;
-    let mut all = HomeEntries::of_names(home.name, listed.clone());
+    // The home was listed before its links are.
+    let links = || home.links.as_ref().map_or(Ok(Vec::new()), Dir::names);
+    let (names, mut all) = parallel::beside(links, || HomeEntries::of_names(home.name, listed.clone()));
+    let names = names?;
     let numbers: HashMap<&str, u32> = all.names.iter().map(|name| &**name).zip(0..).collect();
     let listed: Vec<u32> = listed.iter().filter_map(|name| numbers.get(name.as_str()).copied()).collect();
-    let names = home.links.as_ref().map_or(Ok(Vec::new()), Dir::names)?;
     let targets = match &home.links {
         Some(links) => parallel::map_files(&names, |link| target(links, link, &numbers)),
         None => Vec::new(),

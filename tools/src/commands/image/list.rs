@@ -89,13 +89,12 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let format = presets::images(&args.format, args.quiet, args.digests);
     let digests = Digests { rows: args.digests, shown: args.digests || format.contains("{{.Digest}}") };
     let now = Timestamp::now();
-    let rows: Vec<Row> = images
-        .iter()
-        .flat_map(|shown| {
-            let row = row(catalog, shown, args.no_trunc, now);
-            names(shown, digests).into_iter().map(move |name| with_name(row.clone(), name))
-        })
-        .collect();
+    let rows = snapshot::parallel::map(&images, |shown| {
+        let row = row(catalog, shown, args.no_trunc, now);
+        let named = names(shown, digests).into_iter().map(|name| with_name(row.clone(), name));
+        named.collect::<Vec<Row>>()
+    });
+    let rows: Vec<Row> = rows.into_iter().flatten().collect();
     output::raw(&presets::IMAGES.render(&format, &rows)?)?;
     damage::report(NAME, &view);
     Ok(ExitCode::SUCCESS)

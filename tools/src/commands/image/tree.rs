@@ -18,6 +18,7 @@ use layerfs::ChainId;
 use serde::Serialize;
 use snapshot::catalog::Catalog;
 use snapshot::ids::ImageId;
+use snapshot::parallel;
 use snapshot::view::{Needs, View};
 
 use crate::columns::{self, Fit, Table};
@@ -121,7 +122,11 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         _ if args.json => output::json(&nodes)?,
         Form::Tree => {
             let room = columns::room().filter(|_| !args.no_trunc);
-            output::lines((0..nodes.len()).map(|place| line(&nodes, place, args.no_trunc, room)))?;
+            let places: Vec<usize> = (0..nodes.len()).collect();
+            let some = places.chunks(MADE_TOGETHER);
+            output::lines(
+                some.flat_map(|some| parallel::map(some, |place| line(&nodes, *place, args.no_trunc, room))),
+            )?;
         }
         Form::Flat => output::page(&flat(&nodes, args.no_trunc))?,
     }
@@ -139,10 +144,11 @@ fn tree<'c>(catalog: &'c Catalog, wanted: &[ImageId]) -> Vec<Node<'c>> {
         let parent = layer.as_ref().ok().and_then(|layer| layer.parent);
         children.entry(parent).or_default().push(*chain);
     }
-    let mut nodes: Vec<Node<'_>> = Vec::new();
-    for placed in arrange(children) {
+    let placed = arrange(children);
+    let mut nodes = parallel::map(&placed, |placed| node(catalog, placed));
+    for (at, placed) in placed.iter().enumerate() {
         let below = placed.below.map_or(0, |below| nodes[below].total);
-        nodes.push(node(catalog, &placed, below));
+        nodes[at].total = below.saturating_add(nodes[at].size);
     }
     nodes
 }
@@ -182,7 +188,8 @@ fn arrange(mut children: BTreeMap<Option<ChainId>, Vec<ChainId>>) -> Vec<Placed>
     arranged
 }
 
-fn node<'c>(catalog: &'c Catalog, placed: &Placed, below: u64) -> Node<'c> {
+/// All of a layer but what is below it.
+fn node<'c>(catalog: &'c Catalog, placed: &Placed) -> Node<'c> {
     let Placed { chain, depth, branch, .. } = *placed;
     let layer = catalog.layer(chain);
     let uses = catalog.uses(chain);
@@ -194,7 +201,7 @@ fn node<'c>(catalog: &'c Catalog, placed: &Placed, below: u64) -> Node<'c> {
         parent: layer.and_then(|layer| layer.parent),
         depth,
         size,
-        total: below.saturating_add(size),
+        total: size,
         shared_by: uses.len(),
         created_by: uses.clone().find_map(|used| used.command()),
         images: tops.map(|used| Named { id: used.image.id, names: catalog.names_of(used.image.id) }).collect(),
@@ -230,6 +237,9 @@ fn rails(branch_at: impl Fn(usize) -> Option<Branch>, place: usize) -> String {
 /// Characters of a command that are shown, and that are shown even where a line gets too long for the terminal.
 const COMMAND: usize = 60;
 const LEAST_OF_COMMAND: usize = 24;
+
+/// Lines that several threads make before they are written.
+const MADE_TOGETHER: usize = 8192;
 
 /// Containers that are named on one line.
 const CONTAINERS: usize = 3;

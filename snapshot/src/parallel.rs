@@ -46,7 +46,7 @@ pub(crate) fn beside<A: Send, B>(aside: impl FnOnce() -> A + Send, here: impl Fn
     let aside = Mutex::new(Some(aside));
     let take = || aside.lock().unwrap_or_else(PoisonError::into_inner).take().map(|aside| aside());
     std::thread::scope(|scope| {
-        let helper = layerfs::pool::spawn_helpers(scope, 1, &take).pop();
+        let helper = layerfs::pool::spawn_helpers(scope, 1, take).pop();
         let here = here();
         let done = helper.and_then(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         (done.or_else(take).expect("it was called here if not by the helper"), here)

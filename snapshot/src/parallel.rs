@@ -6,20 +6,33 @@ use std::sync::{Mutex, PoisonError};
 /// More threads than this only wait for each other in the kernel.
 const MOST_THREADS: usize = 8;
 
-/// A thread is started only for at least this many pieces: starting it takes as long as reading some hundred small files.
-const WORTH_A_THREAD: usize = 256;
+/// How pieces are shared out.
+#[derive(Clone, Copy)]
+struct Shares {
+    /// A thread is started only for at least this many.
+    worth_a_thread: usize,
+    /// What a thread takes at a time.
+    block: usize,
+}
 
-/// Pieces that a thread takes at a time.
-const BLOCK: usize = 64;
+/// Starting a thread takes as long as reading some hundred small files.
+const SMALL: Shares = Shares { worth_a_thread: 256, block: 64 };
+
+const LARGE: Shares = Shares { worth_a_thread: 2, block: 1 };
 
 /// How many results of [`each`] wait to be taken.
-const TOGETHER: usize = 128 * BLOCK;
+const TOGETHER: usize = 128 * SMALL.block;
 
 /// Calls `work` on each item and returns the results in the order of the items.
 ///
 /// If a thread cannot be started, the other threads do its share.
 pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    map_after(items, work, || {})
+    map_after(items, SMALL, work, || {})
+}
+
+/// Calls `work` on each item as [`map`] does, for pieces that each take as long as starting a thread or longer.
+pub fn map_large<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    map_after(items, LARGE, work, || {})
 }
 
 /// Calls `work` on each item as [`map`] does, and `take` on each result, in the order of the items. Only some thousands of results wait
@@ -35,7 +48,7 @@ pub fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync, mut ta
 /// opened by `work` may outlive it: nobody else has it.
 pub(crate) fn map_files<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     // Where that is not allowed, it only takes longer.
-    map_after(items, work, || {
+    map_after(items, SMALL, work, || {
         let _ = nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES);
     })
 }
@@ -56,11 +69,12 @@ pub(crate) fn beside<A: Send, B>(aside: impl FnOnce() -> A + Send, here: impl Fn
 /// Calls `work` on each item; `prepare` is called first by each thread that helps.
 fn map_after<T: Sync, R: Send>(
     items: &[T],
+    shares: Shares,
     work: impl Fn(&T) -> R + Sync,
     prepare: impl Fn() + Copy + Send + Sync,
 ) -> Vec<R> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = processors.min(MOST_THREADS).min(items.len() / WORTH_A_THREAD);
+    let threads = processors.min(MOST_THREADS).min(items.len() / shares.worth_a_thread);
     if threads < 2 {
         return items.iter().map(work).collect();
     }
@@ -69,8 +83,8 @@ fn map_after<T: Sync, R: Send>(
     let run = &|| {
         loop {
             let block = next.fetch_add(1, Ordering::Relaxed);
-            let Some(rest) = items.get(block * BLOCK..).filter(|rest| !rest.is_empty()) else { return };
-            let results: Vec<R> = rest.iter().take(BLOCK).map(&work).collect();
+            let Some(rest) = items.get(block * shares.block..).filter(|rest| !rest.is_empty()) else { return };
+            let results: Vec<R> = rest.iter().take(shares.block).map(&work).collect();
             done.lock().unwrap_or_else(PoisonError::into_inner).push((block, results));
         }
     };
@@ -116,6 +130,7 @@ mod tests {
             let doubled: Vec<usize> = items.iter().map(|item| item * 2).collect();
             assert_eq!(super::map(&items, |item| item * 2), doubled);
             assert_eq!(super::map_files(&items, |item| item * 2), doubled);
+            assert_eq!(super::map_large(&items, |item| item * 2), doubled);
         }
         let many: Vec<usize> = (0..2 * super::TOGETHER + 1).collect();
         let mut taken = Vec::new();

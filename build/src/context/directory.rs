@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use images::tree::{Body, Node, NodeId, NodeKind, Tree};
 use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use tarsplit::pax::PaxTime;
 
@@ -14,6 +14,9 @@ use super::known::{KnownFiles, Stat};
 use super::{ContextError, remove};
 use crate::ignore::Patterns;
 use crate::source::CAPABILITY;
+
+/// Directories that are read side by side, and stay open until what is in them was taken.
+const TOGETHER: usize = 64;
 
 /// A directory that is being read.
 struct Open {
@@ -35,23 +38,22 @@ pub(super) fn read_directory(
     let mut left = vec![Open { path: Vec::new(), id: Tree::ROOT }];
     let now = jiff::Timestamp::now().as_second();
     let modern = known.is_some();
-    while let Some(Open { path, id }) = left.pop() {
+    let mut listed = Vec::new();
+    loop {
+        if listed.is_empty() {
+            let some = left.split_off(left.len().saturating_sub(TOGETHER));
+            let read = snapshot::parallel::map_large(&some, |open| list(root, &open.path));
+            listed.extend(some.into_iter().zip(read));
+        }
+        let Some((Open { path, id }, read)) = listed.pop() else { break };
         let at = |path: &[u8]| shown.join(std::ffi::OsStr::from_bytes(path));
         let failed = |errno: Errno| ContextError::Read { path: at(&path), source: errno.into() };
-        let dir = open_dir(root, &path).map_err(failed)?;
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
-            if name != b"." && name != b".." {
-                names.push(name);
-            }
-        }
-        for name in names {
+        let (dir, entries) = read.map_err(failed)?;
+        for (name, stat) in entries {
             let below = layerfs::path::join(&path, &name);
             let failed = |errno: Errno| ContextError::Read { path: at(&below), source: errno.into() };
             let excluded = patterns.exclude(&below) && !kept.contains(&below.as_slice());
-            let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-            let stat = match rustix::fs::statx(&dir, name.as_slice(), flags, StatxFlags::BASIC_STATS) {
+            let stat = match stat {
                 // The file was removed meanwhile.
                 Err(Errno::NOENT) => continue,
                 stat => stat.map_err(failed)?,
@@ -125,6 +127,25 @@ pub(super) fn read_directory(
     prune(&mut tree);
     sockets.sort();
     Ok((tree, sockets))
+}
+
+/// An open directory, and the names in it with what they are.
+type Listed = (OwnedFd, Vec<(Vec<u8>, Result<Statx, Errno>)>);
+
+/// Reads one directory below `root`.
+fn list(root: &OwnedFd, path: &[u8]) -> Result<Listed, Errno> {
+    let dir = open_dir(root, path)?;
+    let mut entries = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&dir)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name == b"." || name == b".." {
+            continue;
+        }
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        let stat = rustix::fs::statx(&dir, name.as_slice(), flags, StatxFlags::BASIC_STATS);
+        entries.push((name, stat));
+    }
+    Ok((dir, entries))
 }
 
 /// Takes away directories that are only there because something in them might have been taken back.

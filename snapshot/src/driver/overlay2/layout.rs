@@ -1,5 +1,6 @@
 //! The small files of a layer: `link`, `lower`, `committed`.
 
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -94,10 +95,14 @@ pub(super) fn lower_on(parent: &Dir) -> Result<String, StoreError> {
 
 /// Marks a layer as one that others stand on: from then on it is mounted read-only.
 pub(super) fn touch_committed(parent: &Dir) -> Result<(), StoreError> {
-    if parent.stat(COMMITTED)?.is_none() {
-        parent.write_new(COMMITTED, b"", 0o600)?;
+    if parent.stat(COMMITTED)?.is_some() {
+        return Ok(());
     }
-    Ok(())
+    match parent.write_new(COMMITTED, b"", 0o600) {
+        // Another layer was put on this one at the same time.
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => Ok(()),
+        written => written.map(drop),
+    }
 }
 
 /// Whether the layer has the directory `work`; a file in its place is none.
@@ -134,4 +139,31 @@ pub(super) fn metadata(home: &Dir, layer: &Dir) -> Result<Vec<(&'static str, Str
     }
     data.extend([("MergedDir", path(MERGED)), ("UpperDir", path(DIFF)), ("WorkDir", path(WORK))]);
     Ok(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn layers_are_put_on_one_at_the_same_time() {
+        let root = tempfile::tempdir().unwrap();
+        let barrier = Barrier::new(4);
+        for round in 0..200 {
+            let path = root.path().join(round.to_string());
+            std::fs::create_dir(&path).unwrap();
+            let parent = &Dir::open(&path).unwrap();
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        touch_committed(parent).unwrap();
+                    });
+                }
+            });
+            assert!(is_committed(parent).unwrap());
+        }
+    }
 }

@@ -10,12 +10,15 @@ set -euo pipefail
 dir=${1:?a directory to put them in}
 releases=(trixie sid)
 packages=(docker.io docker-cli containerd)
+# The client's plugin buildx, of the newest release only.
+plugin=usr/libexec/docker/cli-plugins/docker-buildx
+more() { [ "$1" != sid ] || echo docker-buildx; }
 
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 missing=()
 for release in "${releases[@]}"; do
-    [ -x "$dir/$release/usr/sbin/dockerd" ] || missing+=("$release")
+    [ -x "$dir/$release/usr/sbin/dockerd" ] && { [ -z "$(more "$release")" ] || [ -x "$dir/$release/$plugin" ]; } || missing+=("$release")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
@@ -51,7 +54,8 @@ for release in "${missing[@]}"; do
     new=$dir/.new-$release
     rm -rf "$new"
     mkdir -p "$new/debs"
-    (cd "$new/debs" && apt-get -qq download "${packages[@]/%//$release}")
+    mapfile -t names < <(printf '%s\n' "${packages[@]}"; more "$release")
+    (cd "$new/debs" && apt-get -qq download "${names[@]/%//$release}")
     for package in "$new"/debs/*.deb; do
         dpkg-deb -x "$package" "$new"
     done

@@ -146,6 +146,11 @@ impl Filters {
         }
     }
 
+    /// The names that are asked for, by the alphabet.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The values of a filter.
     #[must_use]
     pub fn get(&self, name: &str) -> &[String] {

@@ -4,7 +4,9 @@
 //! The records of the cache are images and volumes, which are removed as any others are; dockerd's own build cache stays.
 
 mod choice;
+mod selector;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,13 +15,14 @@ use jiff::Timestamp;
 use snapshot::catalog::Catalog;
 use snapshot::edit::RemovedItem;
 use snapshot::root::DataRoot;
+use snapshot::schema::buildkit::CacheRecord;
 
 use super::container::create::store;
 use super::image::change::{change, is_gone, removal};
 use crate::exit::UsageError;
-use crate::own_cache::{OwnCache, measure};
+use crate::own_cache::{Kept, OwnCache, measure};
 use crate::pruning;
-use choice::Wanted;
+pub(super) use choice::{Room, Wanted, size};
 
 const TITLE: &str = "Deleted build cache objects:";
 
@@ -29,7 +32,7 @@ pub(crate) struct PruneArgs {
     #[arg(short, long)]
     all: bool,
 
-    /// Only what was not used for so long (until=DURATION), or has this: id, parent, type, description, private
+    /// Only what was not used for so long (until=DURATION), or has this: id, type, description
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
 
@@ -37,33 +40,87 @@ pub(crate) struct PruneArgs {
     #[arg(short, long)]
     force: bool,
 
+    #[command(flatten)]
+    room: RoomArgs,
+}
+
+/// How much is left.
+#[derive(Debug, clap::Args)]
+pub(super) struct RoomArgs {
     /// Leave so much, and take what was not used for the longest time first
     #[arg(long, value_name = "BYTES")]
+    reserved_space: Option<String>,
+
+    /// The older word for --reserved-space
+    #[arg(long, value_name = "BYTES", conflicts_with = "reserved_space")]
     keep_storage: Option<String>,
+
+    /// Leave no more than this
+    #[arg(long, value_name = "BYTES")]
+    max_used_space: Option<String>,
+
+    /// Go on until so much is free on the disk
+    #[arg(long, value_name = "BYTES")]
+    min_free_space: Option<String>,
+}
+
+impl RoomArgs {
+    pub(super) fn room(&self) -> Result<Room, UsageError> {
+        let bytes = |flag: &str, text: &Option<String>| text.as_deref().map_or(Ok(0), |text| bytes(flag, text));
+        Ok(Room {
+            reserved: bytes("reserved-space", &self.reserved_space)?.max(bytes("keep-storage", &self.keep_storage)?),
+            most: bytes("max-used-space", &self.max_used_space)?,
+            free: bytes("min-free-space", &self.min_free_space)?,
+        })
+    }
+}
+
+/// What is asked before anything is removed.
+pub(super) fn warning(all: bool) -> &'static str {
+    if all {
+        "WARNING! This will remove all build cache. "
+    } else {
+        "WARNING! This will remove all dangling build cache. "
+    }
 }
 
 pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let keep = args.keep_storage.as_deref().map_or(Ok(0), bytes)?;
+    let room = args.room.room()?;
     let filters = pruning::filters(&args.filter)?;
-    let what = if args.all { "all build cache" } else { "all dangling build cache" };
-    if !args.force && !pruning::confirms(&format!("WARNING! This will remove {what}. "))? {
+    if !args.force && !pruning::confirms(warning(args.all))? {
         return pruning::say_removed(TITLE, &[], 0);
     }
-    let wanted = Wanted::parse(&filters, keep, Timestamp::now());
+    let wanted = Wanted::parse(&filters, room, Timestamp::now());
     let wanted = wanted.map_err(|reason| anyhow::anyhow!("failed to prune build cache: {reason}"))?;
-    let choice = {
+    remove(&wanted, root, driver, |removed, reclaimed| {
+        let lines: Vec<String> = removed.iter().map(|record| record.id.clone()).collect();
+        pruning::say_removed(TITLE, &lines, reclaimed)
+    })
+}
+
+/// Removes what is wanted. `say` gets what has gone, in this order, and how many bytes that gave back.
+pub(super) fn remove(
+    wanted: &Wanted,
+    root: &Path,
+    driver: Option<&str>,
+    say: impl FnOnce(&[CacheRecord], u64) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let (choice, records) = {
         let data_root = DataRoot::find(root, driver)?;
         let catalog = Catalog::read(&data_root)?;
         let own = OwnCache::read(&catalog, |name| measure(&data_root, name));
-        wanted.choose(&catalog, &own)
+        let disk = rustix::fs::statvfs(root).with_context(|| root.display().to_string())?;
+        let choice = wanted.choose(&catalog, &own, disk.f_bfree.saturating_mul(disk.f_frsize));
+        (choice, own.kept_as.into_iter().zip(own.records).collect::<Vec<(Kept, CacheRecord)>>())
     };
-    let (mut lines, mut reclaimed) = (Vec::new(), 0_u64);
+    let (mut gone, mut reclaimed) = (Vec::new(), 0_u64);
     if !choice.volumes.is_empty() {
         let selects = |volume: &snapshot::catalog::Volume| {
             choice.volumes.contains(&volume.name) && !build::is_cache_in_use(root, &volume.name)
         };
         for (name, size) in store(root, driver)?.prune_volumes(selects)? {
-            lines.push(build::digits_of_cache(&name).unwrap_or(&name).to_owned());
+            let is_it = |kept: &Kept| matches!(kept, Kept::Volume(volume) if *volume == name);
+            gone.extend(records.iter().find(|(kept, _)| is_it(kept)).map(|(_, record)| record.clone()));
             reclaimed = reclaimed.saturating_add(size);
         }
     }
@@ -71,6 +128,10 @@ pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyh
         let forgotten = build::forget_contexts(root, wanted.until.map(Into::into));
         reclaimed = reclaimed.saturating_add(forgotten.context("forgetting the files of contexts")?);
     }
+    let steps: HashMap<_, _> = records
+        .iter()
+        .filter_map(|(kept, record)| if let Kept::Image(id) = kept { Some((*id, record)) } else { None })
+        .collect();
     change(
         root,
         driver,
@@ -84,25 +145,21 @@ pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyh
             Ok((removed, sizes))
         },
         |(removed, sizes), kept| {
-            let mut lines = lines.clone();
-            let mut reclaimed = reclaimed;
             for (removed, size) in removed.iter().zip(sizes).filter(|(removed, _)| is_gone(removed, kept)) {
                 reclaimed = reclaimed.saturating_add(size);
                 if let RemovedItem::Image(id) = removed {
-                    lines.push(id.0.hex());
+                    gone.extend(steps.get(id).map(|record| (*record).clone()));
                 }
             }
-            pruning::say_removed(TITLE, &lines, reclaimed)
+            say(&gone, reclaimed)
         },
     )
 }
 
-fn bytes(text: &str) -> Result<u64, UsageError> {
+fn bytes(flag: &str, text: &str) -> Result<u64, UsageError> {
     let bytes = docker_format::size::ram_in_bytes(text).and_then(|bytes| u64::try_from(bytes).ok());
     let quoted = docker_format::quoted(text);
-    bytes.ok_or_else(|| {
-        UsageError(format!("invalid argument {quoted} for \"--keep-storage\" flag: invalid size: '{text}'"))
-    })
+    bytes.ok_or_else(|| UsageError(format!("invalid argument {quoted} for \"--{flag}\" flag: invalid size: '{text}'")))
 }
 
 fn size_of(catalog: &Catalog, removed: &RemovedItem) -> u64 {

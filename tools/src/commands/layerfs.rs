@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::arguments;
-use crate::commands::{builder, container, image, inspect, login, registry, search, store, system, volume};
+use crate::commands::{builder, buildx, container, image, inspect, login, registry, search, store, system, volume};
 use crate::exit::UsageError;
 use crate::generate::Generate;
 use crate::manual::Manual;
@@ -120,6 +120,10 @@ enum Command {
     /// Manage the cache of builds
     #[command(subcommand)]
     Builder(Builder),
+
+    /// Build images and look after the cache, with the words of docker's plugin
+    #[command(subcommand)]
+    Buildx(Buildx),
 
     /// Show everything about containers, images and volumes
     Inspect(inspect::Args),
@@ -334,6 +338,17 @@ enum Builder {
 }
 
 #[derive(Debug, Subcommand)]
+enum Buildx {
+    /// Build an image from a Dockerfile: `layerfs image build`
+    #[command(visible_alias = "b")]
+    Build(Box<image::build::Args>),
+    /// Show the records of the cache
+    Du(buildx::DuArgs),
+    /// Remove what the cache has and no image stands on
+    Prune(buildx::PruneArgs),
+}
+
+#[derive(Debug, Subcommand)]
 enum System {
     /// Show what images, containers, volumes and the build cache take up
     Df(system::df::Args),
@@ -471,7 +486,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             container::logs::run(&args, &cli.root, driver)
         }
         Command::Container(Container::Prune(args)) => container::verbs::prune(&args, &cli.root, driver),
-        Command::Builder(Builder::Build(args)) => image::build::run(&args, &cli.root, driver),
+        Command::Builder(Builder::Build(args)) | Command::Buildx(Buildx::Build(args)) => {
+            image::build::run(&args, &cli.root, driver)
+        }
+        Command::Buildx(Buildx::Du(args)) => buildx::du(&args, &cli.root, driver),
+        Command::Buildx(Buildx::Prune(args)) => buildx::prune(&args, &cli.root, driver),
         Command::Builder(Builder::Prune(args)) => builder::prune(&args, &cli.root, driver),
         Command::Volume(Volume::Create(args)) => volume::change::create(&args, &cli.root, driver),
         Command::Volume(Volume::Rm(args)) => volume::change::rm(&args, &cli.root, driver),

@@ -1,6 +1,7 @@
 //! The commands: one module for each.
 
 mod builder;
+mod buildx;
 mod container;
 mod dump;
 mod image;

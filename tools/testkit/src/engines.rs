@@ -8,6 +8,9 @@ use crate::tier::{Turn, tier};
 /// The programs of Debian's docker.io 20.10, by their paths: another client may come first in `PATH`.
 const SYSTEM: [&str; 2] = ["/usr/sbin/dockerd", "/usr/bin/docker"];
 
+/// Where the client of Debian's packages looks for buildx.
+const PLUGIN: &str = "/usr/libexec/docker/cli-plugins/docker-buildx";
+
 /// Where daemons look for containerd, its shims and runc.
 const PATH: &str = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -26,6 +29,8 @@ pub struct Engine {
     pub dockerd: PathBuf,
     /// The client.
     pub client: PathBuf,
+    /// The client's plugin buildx, where `tools/engines.sh` unpacks one.
+    pub buildx: PathBuf,
     /// What is in `PATH` for both.
     pub path: String,
 }
@@ -35,7 +40,7 @@ impl Engine {
     #[must_use]
     pub fn system() -> Self {
         let [dockerd, client] = SYSTEM.map(PathBuf::from);
-        Self { name: "docker.io", dockerd, client, path: PATH.to_owned() }
+        Self { name: "docker.io", dockerd, client, buildx: PathBuf::from(PLUGIN), path: PATH.to_owned() }
     }
 
     /// The engine of a release of Debian, unpacked by `tools/engines.sh` into `$LAYERFS_ENGINES`, else into
@@ -45,7 +50,8 @@ impl Engine {
         let dir = std::env::var_os("LAYERFS_ENGINES").map_or_else(usual, PathBuf::from).join(name);
         let [sbin, bin] = ["usr/sbin", "usr/bin"].map(|below| dir.join(below));
         let path = format!("{}:{}:{PATH}", sbin.display(), bin.display());
-        Self { name, dockerd: sbin.join("dockerd"), client: bin.join("docker"), path }
+        let buildx = dir.join(&PLUGIN[1..]);
+        Self { name, dockerd: sbin.join("dockerd"), client: bin.join("docker"), buildx, path }
     }
 
     /// Whether daemon and client are there.

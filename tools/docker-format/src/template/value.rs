@@ -92,7 +92,7 @@ const INTERFACE_MAP: &str = "map[string]interface {}";
 impl Value {
     /// A `string`.
     #[must_use]
-    pub(crate) fn text(text: &str) -> Self {
+    pub fn text(text: &str) -> Self {
         Self::Text(text.into(), "string")
     }
 

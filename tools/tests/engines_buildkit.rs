@@ -65,6 +65,60 @@ fn dockerfiles_become_what_buildkit_makes_of_them() {
     daemon.stop();
 }
 
+/// Those styles that run always, besides those that end with an error.
+const STYLES: [&str; 12] = [
+    "node",
+    "java",
+    "nginx",
+    "copy-from-number",
+    "symbolic-chmod",
+    "env-quotes",
+    "workdirs",
+    "heredoc-files",
+    "comments",
+    "crlf",
+    "bom",
+    "escape-backtick",
+];
+
+/// Dockerfiles in the styles that people have: `testdata/dockerfiles/styles.txt`.
+fn styles() -> Vec<DockerfileCase> {
+    let mut cases = buildsupport::cases_of("dockerfiles/styles.txt");
+    for case in &mut cases {
+        match case.name.as_str() {
+            "crlf" => case.text = case.text.replace('\n', "\r\n"),
+            "bom" => case.text.insert(0, '\u{feff}'),
+            _ => {}
+        }
+    }
+    cases
+}
+
+#[test]
+fn styles_that_people_have_become_what_buildkit_makes_of_them() {
+    let Some((both, _)) = start() else { return };
+    let full = testkit::full_sweep();
+    let chosen = |name: &str| full || STYLES.contains(&name) || name.starts_with("error-");
+    let cases: Vec<_> = styles().into_iter().filter(|case| chosen(&case.name)).collect();
+    assert!(cases.len() >= 20, "{}", cases.len());
+    let place = r"^layerfs: (dockerfile parse error line \d+: |failed to parse Dockerfile: )?";
+    let place = regex::Regex::new(place).unwrap();
+    let mut made = Vec::new();
+    for case in &cases {
+        match both.build(case) {
+            Ok(image) => made.push(image),
+            Err((ours, theirs)) => {
+                assert!(case.name.starts_with("error-"), "{}: {ours}\n{theirs}", case.name);
+                let last = |said: &str| said.trim_end().lines().last().unwrap().to_owned();
+                // Where it is, and in which part of the work it was found, is told in other words.
+                let reason = place.replace(&last(&ours), "").into_owned();
+                assert!(last(&theirs).contains(&reason), "{}: {reason}\n{}", case.name, last(&theirs));
+            }
+        }
+    }
+    drop(both.end(&made));
+}
+
 /// What a web server gives.
 fn served(asked: &Asked) -> Reply {
     let modified = |reply: Reply| reply.with("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT");

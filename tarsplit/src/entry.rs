@@ -10,6 +10,8 @@ use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use crate::values::{Bytes, Text, is_field};
+
 /// One entry of a journal, in replay order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
@@ -73,8 +75,8 @@ fn append(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a vector takes everything");
 }
 
-/// The base64 codec. It uses vector instructions, because most of a journal is headers in base64.
-static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
+/// The base64 codec. As Go's, it does not look at the bits that the last character has too many. It uses vector instructions, because most of a journal is headers in base64.
+pub(crate) static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD.with_decode_allow_trailing_bits(true)));
 
 fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
@@ -97,16 +99,6 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
             _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-}
-
-/// Decodes base64 as Go does: padding required, line breaks ignored.
-fn decode_base64<E: serde::de::Error>(text: &str) -> Result<Vec<u8>, E> {
-    let failed = |error| E::custom(format_args!("illegal base64 data: {error}"));
-    BASE64.decode(text).or_else(|error| {
-        // Journals hold no line breaks here in practice, so the text is searched for them only if decoding fails.
-        let without = text.replace(['\r', '\n'], "");
-        if without.len() == text.len() { Err(failed(error)) } else { BASE64.decode(without).map_err(failed) }
-    })
 }
 
 impl<'de> Deserialize<'de> for Entry {
@@ -193,20 +185,20 @@ impl<'de> Visitor<'de> for EntryVisitor {
         Ok(Entry::Unknown)
     }
 
-    /// Keys in any order and any case, unknown ones ignored, null as absent: what Go's decoder takes.
+    /// Keys in any order and any case, each as often as it likes, unknown ones ignored, null as absent: what Go's decoder takes.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
         let mut kind = 0i64;
         let mut size = 0i64;
         let mut name: Cow<'de, str> = Cow::Borrowed("");
-        let (mut name_raw, mut payload) = (Vec::new(), Vec::new());
+        let (mut name_raw, mut payload) = (Bytes::default(), Bytes::default());
         while let Some(key) = map.next_key::<Text<'de>>()? {
-            let is = |name: &str| key.0.eq_ignore_ascii_case(name);
+            let is = |name| is_field(&key.0, name);
             match () {
                 () if is("type") => kind = map.next_value::<Option<i64>>()?.unwrap_or(kind),
                 () if is("size") => size = map.next_value::<Option<i64>>()?.unwrap_or(size),
                 () if is("name") => name = map.next_value::<Option<Text<'de>>>()?.map_or(name, |text| text.0),
-                () if is("name_raw") => name_raw = bytes(map.next_value()?)?,
-                () if is("payload") => payload = bytes(map.next_value()?)?,
+                () if is("name_raw") => map.next_value_seed(&mut name_raw)?,
+                () if is("payload") => map.next_value_seed(&mut payload)?,
                 // Nobody needs it, and Go refuses what is no number.
                 () if is("position") => drop(map.next_value::<Option<i64>>()?),
                 () => {
@@ -214,6 +206,7 @@ impl<'de> Visitor<'de> for EntryVisitor {
                 }
             }
         }
+        let (name_raw, payload) = (name_raw.into_vec(), payload.into_vec());
         Ok(match kind {
             1 => Entry::File {
                 name: if name_raw.is_empty() { name.into_owned().into_bytes() } else { name_raw },
@@ -225,11 +218,3 @@ impl<'de> Visitor<'de> for EntryVisitor {
         })
     }
 }
-
-fn bytes<E: serde::de::Error>(text: Option<Text<'_>>) -> Result<Vec<u8>, E> {
-    text.map_or(Ok(Vec::new()), |text| decode_base64(&text.0))
-}
-
-/// A string, borrowed where nothing is escaped.
-#[derive(serde::Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -94,6 +94,7 @@ pub mod names;
 pub mod pax;
 pub mod plain;
 pub mod sparse;
+mod values;
 pub mod write;
 
 pub use entry::Entry;

@@ -29,6 +29,8 @@ const LONGEST: usize = 64 << 20;
 /// How many contexts are remembered.
 const MOST: usize = 32;
 const DIGEST: usize = 32;
+/// What a file takes without its path and its capability.
+const ENTRY: usize = 2 + 3 * 8 + 4 + 2 * 12 + DIGEST + 1;
 
 /// Where a data-root keeps what is known of the context in a directory.
 pub(super) fn path(root: &Path, context: &Path) -> PathBuf {
@@ -52,7 +54,8 @@ fn parse(bytes: &[u8]) -> Option<HashMap<Vec<u8>, Known>> {
     if Digest::hash(content).as_bytes().as_slice() != digest {
         return None;
     }
-    let mut all = HashMap::new();
+    // Room for as many as there can be with paths of a usual length: growing takes longer than all the rest.
+    let mut all = HashMap::with_capacity(left.len() / (ENTRY + 16));
     while !left.is_empty() {
         let length = u16::from_le_bytes(take(&mut left)?);
         let path = take_slice(&mut left, length.into())?.to_vec();

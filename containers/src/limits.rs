@@ -29,7 +29,7 @@ const LOG_OPTIONS: [&str; 10] = [
 const SHORTEST: i64 = 1_000_000;
 
 pub(crate) fn check(config: &RunConfig, host: &HostConfig) -> Result<(), ContainerError> {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cpus = layerfs::pool::processors().get();
     let most = i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
     let (memory, swap, reservation) = (host.memory, host.memory_swap, host.memory_reservation);
     let message = if memory != 0 && memory < LEAST_MEMORY {

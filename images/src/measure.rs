@@ -168,7 +168,7 @@ const BUFFER: usize = 256 << 10;
 
 /// Reads the layers, several at a time.
 fn read_all(archive: &Archive, sources: &[LayerRef], with_paths: bool) -> Vec<Result<LayerSizes, LayerUnread>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = layerfs::pool::processors().get();
     let read = layerfs::pool::map(sources.len(), threads, |at| {
         let source = &sources[at];
         let sizes = read_layer(archive, source, with_paths);

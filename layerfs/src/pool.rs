@@ -14,15 +14,23 @@
 //! that handed it out, and by the length of the queue, beyond which a job is done on the spot.
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use crate::chain::{Chain, Extent, hash};
 use crate::digest::lanes;
 use crate::meter::{self, Meter, UnpackStage};
+
+/// How many threads of this process can run at once; 1 where that is not known. It is asked once, as the answer takes reading the files of
+/// control groups.
+pub fn processors() -> NonZeroUsize {
+    static PROCESSORS: OnceLock<NonZeroUsize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+}
 
 /// A piece of work without a result.
 pub(crate) type Job<'env> = Box<dyn FnOnce(&Pool<'env>) + Send + 'env>;

@@ -73,7 +73,7 @@ fn map_after<T: Sync, R: Send>(
     work: impl Fn(&T) -> R + Sync,
     prepare: impl Fn() + Copy + Send + Sync,
 ) -> Vec<R> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let processors = layerfs::pool::processors().get();
     let threads = processors.min(MOST_THREADS).min(items.len() / shares.worth_a_thread);
     if threads < 2 {
         return items.iter().map(work).collect();

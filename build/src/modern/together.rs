@@ -95,7 +95,7 @@ impl<'i> Together<'i> {
         if stages.len() == 1 {
             return Ok((build(last)?, Vec::new()));
         }
-        let cores = std::thread::available_parallelism().map_or(1, Into::into);
+        let cores = layerfs::pool::processors().get();
         // Commands wait for disks and each other, so two may run on one processor.
         self.state().free = cores.max(2);
         std::thread::scope(|scope| {

@@ -60,7 +60,7 @@ pub fn export_to_file(
             }
         }
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = layerfs::pool::processors().get();
     thread::scope(|scope| {
         spawn_helpers(scope, threads.saturating_sub(1), work);
         work();

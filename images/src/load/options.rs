@@ -41,7 +41,7 @@ impl<'o> ImportOptions<'o> {
     /// The defaults: all threads, durable, checked.
     #[must_use]
     pub fn new(interrupted: &'o AtomicBool) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, Into::into);
+        let threads = layerfs::pool::processors().get();
         Self {
             threads,
             sync: true,

@@ -97,7 +97,7 @@ fn read_from_the_top(layers: &dyn Layers, wanted: &WantedPaths) -> Result<Tree, 
             }
         }
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(count);
+    let threads = layerfs::pool::processors().get().min(count);
     let found = thread::scope(|scope| {
         let _stopping = Stop(&stop);
         spawn_helpers(scope, threads.saturating_sub(1), read);
@@ -161,7 +161,7 @@ fn each(
     read: &(dyn Fn(usize) -> Result<Tree, TreeError> + Sync),
     take: &mut dyn FnMut(usize, Tree),
 ) -> Result<(), TreeError> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(which.len());
+    let threads = layerfs::pool::processors().get().min(which.len());
     let next = AtomicUsize::new(which.start);
     let (done, trees) = sync_channel(threads);
     thread::scope(|scope| {

@@ -9,7 +9,6 @@ mod error;
 mod names;
 mod work;
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,7 +30,7 @@ pub struct Deletion {
 impl Default for Deletion {
     /// Deletes with a thread for each processor, up to eight.
     fn default() -> Self {
-        Self::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_THREADS))
+        Self::new(crate::pool::processors().get().min(MOST_THREADS))
     }
 }
 

@@ -22,7 +22,12 @@ impl Buffers {
         let free = self.used.iter_mut().rposition(|buffer| Arc::get_mut(buffer).is_some());
         let mut shared = free.map_or_else(Arc::default, |at| self.used.swap_remove(at));
         let buffer = Arc::get_mut(&mut shared).expect("nobody else holds a new or a free buffer");
-        buffer.resize(PIECE, 0);
+        if buffer.capacity() == 0 {
+            // Memory that is all zeros as it comes from the system, of which only as much is used as is filled.
+            *buffer = vec![0; PIECE];
+        } else {
+            buffer.resize(PIECE, 0);
+        }
         let filled = fill(buffer)?;
         buffer.truncate(filled);
         if self.used.len() < REMEMBERED {

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -137,7 +137,16 @@ pub(super) fn send(socket: impl AsFd, what: &impl Serialize, descriptors: &[Borr
 
 /// The next packet with its descriptors; `None` when nobody can send one any more.
 pub(super) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0; LARGEST];
+    // How long the packet is, so that no more memory is made for it than it takes.
+    let length = loop {
+        match recv(&socket, &mut [0; 0], RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Err(rustix::io::Errno::INTR) => {}
+            // The other side has ended with packets unread.
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            received => break received?.1,
+        }
+    };
+    let mut bytes = vec![0; length.min(LARGEST)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {

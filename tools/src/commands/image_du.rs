@@ -188,7 +188,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     }
     let root = DataRoot::find(&cli.root, cli.storage_driver.as_deref())?;
     let view = until_the_end(View::read_root(root, Needs::ACCOUNT)?);
-    let processors = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    let processors = layerfs::pool::processors().get().min(MOST_THREADS);
     let threads = cli.threads.map_or(processors, usize::from);
     let rules = cli.rules.rules()?;
     let top = cli.top.unwrap_or(files::SHOWN);

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
 fn diff(args: &Args, before: &Content<'_>, after: &Content<'_>) -> anyhow::Result<ExitCode> {
     // The layers that both images begin with hold no difference, unless another layer says something about it.
     let common = before.diff_ids.iter().zip(after.diff_ids).take_while(|(one, other)| one == other).count();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = layerfs::pool::processors().get();
     let ImageDifference { before: old, after: new, changes } =
         difference(before.layers, after.layers, common, threads)?;
     if args.stat {

@@ -140,7 +140,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let options = PushOptions {
         form: args.format,
         encoding: args.compress,
-        threads: args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), Into::into),
+        threads: args.threads.map_or_else(|| layerfs::pool::processors().get(), Into::into),
         most: args.max_concurrent_uploads.into(),
         interrupted: &interrupted,
     };

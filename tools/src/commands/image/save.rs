@@ -138,7 +138,7 @@ pub(crate) fn run(args: Args, root: &Path, driver: Option<&str>) -> anyhow::Resu
     let options = SaveOptions {
         form: args.format,
         encoding: args.compress.unwrap_or(Encoding::None),
-        threads: args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), Into::into),
+        threads: args.threads.map_or_else(|| layerfs::pool::processors().get(), Into::into),
         skip_damaged: args.skip_damaged,
         interrupted: &interrupted,
         observer: &progress,

@@ -159,7 +159,7 @@ impl Bench<'_> {
         let content = first.1;
         let metered = Metered {
             threads,
-            processors: std::thread::available_parallelism().map_or(1, Into::into),
+            processors: layerfs::pool::processors().get(),
             wall: metered.wall,
             costs: &Costs(meter.costs()),
             one_stream: self.one_stream,

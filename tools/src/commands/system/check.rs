@@ -79,7 +79,7 @@ fn check(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitC
     if args.deep {
         let interrupted = signals::interrupted()?;
         let watch = Watch::new(Some(&view), args.quiet);
-        let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let processors = layerfs::pool::processors();
         let threads = args.threads.and_then(|count| NonZeroUsize::new(count.into())).unwrap_or(processors);
         let reading = Reading { threads, observer: &watch, interrupted: &interrupted };
         read = snapshot::check::contents(&view, &mut report, wanted.as_deref(), &reading)?;

@@ -145,7 +145,7 @@ pub(crate) fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     let progress = Progress::new(NAME, args.quiet);
     let options = MigrateOptions {
         way: if args.copy { Way::Copy } else { Way::Link },
-        threads: args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), Into::into),
+        threads: args.threads.map_or_else(|| layerfs::pool::processors().get(), Into::into),
         sync,
         interrupted: &interrupted,
         observer: &progress,

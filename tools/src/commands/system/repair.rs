@@ -119,7 +119,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     let donors = Donors::new(donors);
     let interrupted = signals::interrupted()?;
     let watch = Watch::new(None, args.quiet);
-    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let processors = layerfs::pool::processors();
     let threads = args.threads.and_then(|count| NonZeroUsize::new(count.into())).unwrap_or(processors);
     let reading = Reading { threads, observer: &watch, interrupted: &interrupted };
     let scope = Scope { images: &args.images, deep: args.deep, reading };

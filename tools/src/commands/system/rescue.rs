@@ -109,7 +109,7 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
     std::fs::create_dir(&args.dir).with_context(shown)?;
     let progress = Progress::new(NAME, args.quiet);
     let rescue = RescueOptions {
-        threads: std::thread::available_parallelism().map_or(1, Into::into),
+        threads: layerfs::pool::processors().get(),
         sync: !args.no_sync,
         interrupted: &interrupted,
         observer: &progress,

@@ -89,7 +89,7 @@ impl Output {
                 form: *form,
                 encoding: Encoding::None,
                 skip_damaged: false,
-                threads: std::thread::available_parallelism().map_or(1, Into::into),
+                threads: layerfs::pool::processors().get(),
                 interrupted,
                 observer: &Silent,
             };

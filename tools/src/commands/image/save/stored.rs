@@ -48,7 +48,7 @@ pub(super) fn run(args: Args, root: DataRoot, interrupted: &Arc<AtomicBool>) -> 
     let options = SaveOptions {
         form: args.format,
         encoding: args.compress.unwrap_or(Encoding::None),
-        threads: args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), Into::into),
+        threads: args.threads.map_or_else(|| layerfs::pool::processors().get(), Into::into),
         skip_damaged: false,
         interrupted,
         observer: &progress,

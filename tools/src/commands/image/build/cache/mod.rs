@@ -156,7 +156,7 @@ impl Store<'_> {
             form,
             encoding: Encoding::None,
             skip_damaged: false,
-            threads: std::thread::available_parallelism().map_or(1, Into::into),
+            threads: layerfs::pool::processors().get(),
             interrupted: self.interrupted,
             observer: &Silent,
         };

@@ -66,12 +66,13 @@ fn dockerfiles_become_what_buildkit_makes_of_them() {
 }
 
 /// Those styles that run always, besides those that end with an error.
-const STYLES: [&str; 12] = [
+const STYLES: [&str; 13] = [
     "node",
     "java",
     "nginx",
     "copy-from-number",
     "symbolic-chmod",
+    "link-symlink",
     "env-quotes",
     "workdirs",
     "heredoc-files",

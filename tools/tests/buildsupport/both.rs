@@ -1,5 +1,6 @@
 //! The same Dockerfile built by BuildKit of a daemon and by ours, and what became of it compared.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -22,6 +23,8 @@ pub(crate) struct Both {
     is_old: bool,
     secret: PathBuf,
     begun: i64,
+    /// How often the daemon has built.
+    builds: Cell<u32>,
     turn: Turn,
 }
 
@@ -46,7 +49,7 @@ impl Both {
         let daemon = Dockerd::start_engine(engine, &theirs, &["-s", "overlay2"]);
         daemon.load(&archive);
         let is_old = testkit::engines::version(engine).starts_with("20.");
-        Self { daemon, dir, context, is_old, secret, begun, turn }
+        Self { daemon, dir, context, is_old, secret, begun, builds: Cell::new(0), turn }
     }
 
     pub(crate) fn root(&self, name: &str) -> PathBuf {
@@ -65,7 +68,10 @@ impl Both {
         let options = options(case, &self.secret);
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         let all = [&["--iidfile", file.to_str().unwrap()][..], &options, &[self.context.to_str().unwrap()]].concat();
-        let docker = buildkit(&self.daemon, self.dir.path(), &all);
+        let docker = self.elsewhere(|context| {
+            let all = [&all[..all.len() - 1], &[context]].concat();
+            buildkit(&self.daemon, self.dir.path(), &all)
+        });
         let docker_id = id();
         let layerfs = modern(&self.root("ours"), &all);
         let our_id = id();
@@ -82,6 +88,16 @@ impl Both {
         let target = Regex::new(r"target=/([^\s,]+)").unwrap();
         let mounts = target.captures_iter(&case.text).map(|found| found[1].as_bytes().to_vec()).collect();
         Ok(Made { name: case.name.clone(), our_id, docker_id, mounts })
+    }
+
+    /// Builds with the context at a place that BuildKit has not seen before. Of a place that it knows it keeps the files that it was sent
+    /// and is sent the differences alone; a directory of which it had a part then has the time at which the rest came instead of its own.
+    fn elsewhere<T>(&self, build: impl FnOnce(&str) -> T) -> T {
+        let place = self.dir.path().join(format!("context-{}", self.builds.replace(self.builds.get() + 1)));
+        std::fs::rename(&self.context, &place).unwrap();
+        let made = build(place.to_str().unwrap());
+        std::fs::rename(&place, &self.context).unwrap();
+        made
     }
 
     /// Builds a Dockerfile with ours alone. Returns the id.

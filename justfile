@@ -44,7 +44,7 @@ sweep:
     LAYERFS_SWEEP=full LAYERFS_REQUIRE=root,docker cargo test --release -p tools --test root_kill --test root_nospace --test root_faults --test root_repair --test root_power --test root_save --test root_ended_early --test root_gc --test root_gc_faults --test root_rm_faults --test root_gc_quarantine --test docker_configs --test docker_records --test docker_field_cases --test docker_field_stores --test docker_damaged --test root_hostile --test root_hostile_databases --test root_check
     LAYERFS_SWEEP=full cargo test --release -p fuzz-targets --test mutated
 
-# What `sweep` does with failing calls and kills of one deed, such as `import`, `tag` or `remove`: root_faults.rs names all thirteen.
+# What `sweep` does with failing calls and kills of one deed, such as `import`, `tag` or `remove`: root_faults.rs names all fifteen.
 sweep-faults deed:
     LAYERFS_SWEEP=full LAYERFS_REQUIRE=root cargo test --release -p tools --test root_faults -- --nocapture {{ deed }}::
 

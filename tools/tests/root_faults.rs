@@ -1,4 +1,4 @@
-//! Changes of a store (an import, a tag, an rm, a commit, a flatten, a tree that becomes an image, a container that comes or goes)
+//! Changes of a store (an import, a tag, an rm, a commit, a flatten, a tree that becomes an image, a container that comes or goes, a copy into one)
 //! of which one system call fails, or which are killed before one: the store is then as before or complete, without leftovers; what
 //! was killed, the next command that writes puts right.
 
@@ -70,12 +70,19 @@ enum Deed {
     RemoveVolume,
     /// Of the one volume that no container uses.
     PruneVolumes,
+    /// `container cp` of a directory into a container: what was copied before a fault stays, as with docker, and nothing else does.
+    CopyIn,
+    /// The same of a tar from standard input.
+    UnpackIn,
 }
 
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 const MOVED: &str = "moved:1";
 /// The tar of a tree, beside the archive.
 const TREE: &str = "tree.tar";
+/// What is copied into a container, also as a tar, both beside the archive.
+const COPIED: &str = "copied";
+const COPIED_TAR: &str = "copied.tar";
 /// A volume that no container uses.
 const FREE: &str = "free";
 
@@ -93,6 +100,11 @@ impl Deed {
     /// Whether a container and a volume that it does not use are there before.
     fn needs_container(self) -> bool {
         !matches!(self, Self::Import | Self::Tag | Self::Remove | Self::Flatten | Self::ImportTree)
+    }
+
+    /// Whether a part of what it does may stay when it fails.
+    fn leaves_parts(self) -> bool {
+        matches!(self, Self::CopyIn | Self::UnpackIn)
     }
 
     fn command(self, archive: &Path, root: &Path) -> Command {
@@ -113,12 +125,17 @@ impl Deed {
             Self::AddVolume => layerfs(&["volume", "create", "--root", root, "--label", "a=b", "added"]),
             Self::RemoveVolume => layerfs(&["volume", "rm", "--root", root, FREE]),
             Self::PruneVolumes => layerfs(&["volume", "prune", "--root", root, "-f"]),
+            Self::CopyIn => {
+                let from = archive.with_file_name(COPIED);
+                layerfs(&["container", "cp", "--root", root, from.to_str().unwrap(), "box:/"])
+            }
+            Self::UnpackIn => layerfs(&["container", "cp", "--root", root, "-", "box:/"]),
         }
     }
 }
 
 /// What is in a root: names, and every file's mode and owner, with lasting names for random ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 struct State {
     tags: BTreeMap<String, String>,
     references: String,
@@ -127,6 +144,8 @@ struct State {
     names: Vec<String>,
     /// Volumes with their labels.
     volumes: Vec<String>,
+    /// What was copied into the container, at nothing if nothing was.
+    copied: TreeState,
     leftovers: Vec<String>,
 }
 
@@ -138,6 +157,8 @@ impl State {
         let same = |text: String| if deed.draws_names() { without_ids(&text) } else { text };
         let mut outline: Vec<String> = store.outline().into_iter().map(same).collect();
         outline.sort();
+        let copied =
+            TreeState::read(&if deed.leaves_parts() { diff_of_box(root).join(COPIED) } else { root.join(COPIED) });
         let tags = store.tags.into_iter().map(|(name, image)| (name, same(image))).collect();
         let mut names: Vec<String> = testkit::store::names(&root.join("containers"))
             .iter()
@@ -147,8 +168,20 @@ impl State {
         let listed = testkit::made_by_layerfs(root, &["volume", "ls", "--format", "{{.Name}} {{.Labels}}"]);
         let mut volumes: Vec<String> = listed.lines().map(without_ids).collect();
         volumes.sort();
-        Self { outline, names, volumes, tags, references: same(references), leftovers }
+        Self { outline, names, volumes, copied, tags, references: same(references), leftovers }
     }
+
+    /// Without what may stay of a deed that failed: what was copied, and the place where the container was mounted, as dockerd leaves it.
+    fn without_parts(&self, root: &Path) -> Self {
+        let outline = self.outline.iter().filter(|line| !line.contains("/merged ")).cloned().collect();
+        Self { copied: TreeState::read(&root.join("nothing")), outline, ..self.clone() }
+    }
+}
+
+/// What the only container has written.
+fn diff_of_box(root: &Path) -> PathBuf {
+    let record = std::fs::read_dir(root.join("image/overlay2/layerdb/mounts")).unwrap().next().unwrap().unwrap().path();
+    root.join("overlay2").join(std::fs::read_to_string(record.join("mount-id")).unwrap()).join("diff")
 }
 
 /// The name that a container's config has.
@@ -221,16 +254,23 @@ impl Bench {
             .ok();
             std::fs::write(original.join("volumes").join(FREE).join("_data/file"), "kept").unwrap();
             run(create(original.to_str().unwrap(), "box"), Input::Nothing).ok();
-            let mounts = original.join("image/overlay2/layerdb/mounts");
-            let record = std::fs::read_dir(mounts).unwrap().next().unwrap().unwrap().path();
-            let own = std::fs::read_to_string(record.join("mount-id")).unwrap();
-            std::fs::write(original.join("overlay2").join(own).join("diff/written"), "written").unwrap();
+            std::fs::write(diff_of_box(&original).join("written"), "written").unwrap();
+        }
+        if deed.leaves_parts() {
+            let copied = dir.path().join(COPIED);
+            std::fs::create_dir_all(copied.join("d/e")).unwrap();
+            std::fs::write(copied.join("d/small"), "small").unwrap();
+            std::fs::write(copied.join("large"), vec![b'x'; 300_000]).unwrap();
+            std::os::unix::fs::symlink("d/small", copied.join("link")).unwrap();
+            let mut tar = Command::new("tar");
+            tar.arg("-C").arg(dir.path()).arg("-cf").arg(dir.path().join(COPIED_TAR)).arg(COPIED);
+            run(tar, Input::Nothing).ok();
         }
         let before = State::read(&original, deed);
         let exactly = TreeState::read(&original).without_directory_times();
         let mut bench = Self { dir, archive, deed, complete: before.clone(), before, exactly };
         let root = bench.copy();
-        run(deed.command(&bench.archive, &root), Input::Nothing).ok();
+        bench.run(deed.command(&bench.archive, &root)).ok();
         bench.complete = State::read(&root, deed);
         assert!(bench.before.leftovers.is_empty() && bench.complete.leftovers.is_empty(), "{:?}", bench.complete);
         assert_ne!(bench.before, bench.complete);
@@ -252,7 +292,7 @@ impl Bench {
         strace.args(["-f", "-qq", "-o", log.to_str().unwrap(), "-e", &format!("trace={}", calls.join(","))]);
         let command = self.deed.command(&self.archive, &root);
         strace.arg(command.get_program()).args(command.get_args());
-        run(strace, Input::Nothing).ok();
+        self.run(strace).ok();
         let log = std::fs::read_to_string(log).unwrap();
         let count = |call: &str| log.lines().filter(|line| line.contains(&format!(" {call}("))).count();
         calls.iter().map(|call| (*call, u32::try_from(count(call)).unwrap())).collect()
@@ -265,7 +305,13 @@ impl Bench {
         strace.args(["-e", &format!("inject={call}:{what}:when={number}")]);
         let command = self.deed.command(&self.archive, root);
         strace.arg(command.get_program()).args(command.get_args());
-        run(strace, Input::Nothing)
+        self.run(strace)
+    }
+
+    /// Runs the deed, or what runs it, with what it reads from standard input.
+    fn run(&self, command: Command) -> Ran {
+        let tar = self.archive.with_file_name(COPIED_TAR);
+        run(command, if self.deed == Deed::UnpackIn { Input::File(&tar) } else { Input::Nothing })
     }
 
     /// What is wrong after a call that failed.
@@ -274,12 +320,19 @@ impl Bench {
         let ran = self.faulty(&root, call, number, &format!("error={error}"));
         let now = State::read(&root, self.deed);
         let title = format!("{:?}, {call} {number} fails with {error}", self.deed);
-        let wrong = match (ran.code, now == self.before, now == self.complete) {
+        let as_before = now == self.before || self.deed.leaves_parts() && now.without_parts(&root) == self.before;
+        let wrong = match (ran.code, as_before, now == self.complete) {
             (Some(0), _, true) => None,
             (Some(code), true, _) if code != 0 => {
                 let mut changes = self.exactly.changes(&TreeState::read(&root).without_directory_times());
                 // What was put back is in a new file: byte for byte the same, but for the database with the labels of volumes.
                 changes.retain(|line| !line.contains(" volumes/metadata.db "));
+                changes.retain(|line| {
+                    !self.deed.leaves_parts()
+                        || !["/diff/copied", "/diff/data ", "/diff/own ", "/merged "]
+                            .iter()
+                            .any(|part| line.contains(part))
+                });
                 let timeless: Vec<String> = changes.iter().map(|line| without_time(line)).collect();
                 let other = |line: &str| {
                     if line.starts_with('-') { line.replacen('-', "+", 1) } else { line.replacen('+', "-", 1) }
@@ -293,7 +346,18 @@ impl Bench {
                 Some(format!("neither as before nor complete: {told:?}"))
             }
         };
+        let wrong = wrong.or_else(|| self.again(&root));
         wrong.map(|wrong| format!("{title}: {wrong}; exit status {:?}: {}", ran.code, ran.stderr.trim_end()))
+    }
+
+    /// What is wrong after the deed is done again, if a part of it may have stayed.
+    fn again(&self, root: &Path) -> Option<String> {
+        if !self.deed.leaves_parts() {
+            return None;
+        }
+        let ran = self.run(self.deed.command(&self.archive, root));
+        let complete = ran.code == Some(0) && State::read(root, self.deed) == self.complete;
+        (!complete).then(|| format!("not complete when done again: {:?} {}", ran.code, ran.stderr.trim_end()))
     }
 
     /// What is wrong after a kill, and after the command that comes next.
@@ -308,12 +372,18 @@ impl Bench {
         let arguments = ["image", "rm", "--root", root.to_str().unwrap(), "nosuch"];
         assert_eq!(run(layerfs(&arguments), Input::Nothing).code, Some(1));
         let now = State::read(&root, self.deed);
-        if now != self.before && now != self.complete {
-            report.push(format!("not put right: {:?} {:?} {:?}", now.tags, now.names, now.leftovers));
+        let as_before = now == self.before || self.deed.leaves_parts() && now.without_parts(&root) == self.before;
+        if !as_before && now != self.complete {
+            let lines = |these: &State, those: &State| {
+                these.outline.iter().filter(|line| !those.outline.contains(line)).cloned().collect::<Vec<_>>()
+            };
+            let outline = (lines(&self.before, &now), lines(&now, &self.before));
+            report.push(format!("not put right: {:?} {:?} {:?} {outline:?}", now.tags, now.names, now.leftovers));
         }
         if ran.code == Some(0) && now != self.complete {
             report.push("finished, and not complete".into());
         }
+        report.extend(self.again(&root));
         report.into_iter().map(|line| format!("{:?}, killed before {call} {number}: {line}", self.deed)).collect()
     }
 }
@@ -353,6 +423,8 @@ deeds! {
     remove_volume: RemoveVolume, 11;
     prune_volumes: PruneVolumes, 12;
     import_tree: ImportTree, 13;
+    copy_in: CopyIn, 14;
+    unpack_in: UnpackIn, 15;
 }
 
 fn calls_fail(deed: Deed, seed: u64) {

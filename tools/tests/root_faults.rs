@@ -446,6 +446,11 @@ fn calls_fail(deed: Deed, seed: u64) {
         faults.extend(bench.calls(CHANGES).into_iter().flat_map(|(call, count)| {
             (1..=count).rev().take(last).zip(ERRORS).map(move |(number, error)| (call, number, error))
         }));
+        // A copy once took what could not be looked at for nothing: every look is tried.
+        if deed == Deed::CopyIn {
+            let looks = bench.calls(&["newfstatat", "fstat"]).into_iter();
+            faults.extend(looks.flat_map(|(call, count)| (1..=count).map(move |number| (call, number, "EIO"))));
+        }
     }
     let report: Vec<String> =
         faults.iter().filter_map(|(call, number, error)| bench.fail(call, *number, error)).collect();

@@ -57,7 +57,7 @@ impl Store {
             let from = From::find(from, how.follow_link)?;
             let (dir, name) = Destination::find(shown, text, to)?.prepare(&from)?;
             let into = shown.directory(&dir).map_err(|errno| match errno {
-                Errno::NOTDIR if shown.kind(&absolute(&dir)).is_some() => {
+                Errno::NOTDIR if shown.kind(&absolute(&dir)).is_ok_and(|kind| kind.is_some()) => {
                     ContainerError::Invalid("extraction point is not a directory".into())
                 }
                 _ => no_path(text, &dir),
@@ -162,12 +162,13 @@ struct Destination {
 impl Destination {
     fn find(shown: &Shown, container: &str, given: &[u8]) -> Result<Self, ContainerError> {
         let mut path = keep_end(&absolute(given), given);
-        let mut found = shown.kind(&path);
+        let kind = |path: &[u8]| shown.kind(path).map_err(ContainerError::io("looking at", lossy(path)));
+        let mut found = kind(&path)?;
         if found == Some(FileType::Symlink) {
             let target = shown.link(&path).map_err(ContainerError::io("reading a link", lossy(&path)))?;
             path = if target.starts_with(b"/") { target } else { [parent(&path).as_slice(), b"/", &target].concat() };
             path = keep_end(&absolute(&path), &path);
-            found = shown.kind(&path);
+            found = kind(&path)?;
         }
         if let Some(FileType::CharacterDevice | FileType::BlockDevice) = found {
             return invalid(format!(
@@ -235,15 +236,22 @@ fn words(error: &std::io::Error) -> String {
     text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_lowercase()
 }
 
-/// The kind of something on the host or in an open directory, itself and not what it leads to.
-fn kind_of(dir: impl std::os::fd::AsFd, name: &[u8]) -> Option<FileType> {
-    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    Some(FileType::from_raw_mode(stat.st_mode))
+/// The kind of something in an open directory, itself and not what it leads to; `None` if it is not there.
+fn kind_of(dir: impl std::os::fd::AsFd, name: &[u8]) -> Result<Option<FileType>, Errno> {
+    there(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| FileType::from_raw_mode(stat.st_mode)))
 }
 
-/// Whether a path of the host exists and is a directory.
-fn is_directory(path: &Path) -> bool {
-    statat(CWD, path, AtFlags::empty()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
+/// Whether a path of the host is a directory.
+fn is_directory(path: &Path) -> Result<bool, Errno> {
+    statat(CWD, path, AtFlags::empty()).map(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
+}
+
+/// `None` for an error that says that there is nothing at a path. Any other leaves open what is there, and stays one.
+fn there<T>(found: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match found {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 #[cfg(test)]

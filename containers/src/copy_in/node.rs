@@ -32,7 +32,8 @@ impl Into {
             return Ok(false);
         }
         let (target, into) = (self.0.join(lossy(path)), self.0.display());
-        match (kind_of(to, name), is_dir) {
+        let found = kind_of(to, name).map_err(ContainerError::io("looking at", target.clone()))?;
+        match (found, is_dir) {
             (None, _) | (Some(FileType::Directory), true) => Ok(true),
             (Some(FileType::Directory), false) => {
                 invalid(format!("cannot overwrite directory \"{}\" with non-directory \"{into}\"", target.display()))

@@ -15,7 +15,7 @@ use snapshot::ids::ContainerId;
 use snapshot::schema::container::ContainerFiles;
 use snapshot::schema::containerfile::MountPointFile;
 
-use super::{invalid, is_directory, kind_of, parent};
+use super::{invalid, is_directory, kind_of, parent, there};
 use crate::ContainerError;
 use crate::covers;
 use crate::inside::{self, open_at};
@@ -77,7 +77,7 @@ impl Shown {
     fn bind(&self, source: &Path, at: &[u8], writable: bool) -> Result<(), ContainerError> {
         let failed = ContainerError::io("mounting", source);
         let result = (|| {
-            let is_dir = is_directory(source);
+            let is_dir = is_directory(source)?;
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
             let tree = open_tree(CWD, source, flags)?;
             let point = match open_at(self.root.as_fd(), at, OFlags::PATH) {
@@ -116,12 +116,12 @@ impl Shown {
         inside::make(&self.root, path)
     }
 
-    /// What stands at a path, itself and not what it leads to; with a slash or a dot at the end, what it leads to.
-    pub(super) fn kind(&self, path: &[u8]) -> Option<FileType> {
+    /// What stands at a path, itself and not what it leads to; with a slash or a dot at the end, what it leads to. `None` for nothing.
+    pub(super) fn kind(&self, path: &[u8]) -> Result<Option<FileType>, Errno> {
         let follows = path.ends_with(b"/") || super::ends_with_dot(path);
         let flags = OFlags::PATH | if follows { OFlags::DIRECTORY } else { OFlags::NOFOLLOW };
-        let node = open_at(self.root.as_fd(), path, flags).ok()?;
-        rustix::fs::fstat(node).ok().map(|stat| FileType::from_raw_mode(stat.st_mode))
+        let Some(node) = there(open_at(self.root.as_fd(), path, flags))? else { return Ok(None) };
+        rustix::fs::fstat(node).map(|stat| Some(FileType::from_raw_mode(stat.st_mode)))
     }
 
     /// Where a symlink leads.
@@ -203,7 +203,7 @@ pub(super) fn user(files: &ContainerFiles) -> Result<Option<(Uid, Gid)>, Contain
 
 /// Makes a directory, or takes one that is there.
 pub(super) fn make_directory(dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
-    match kind_of(dir, name) {
+    match kind_of(dir, name)? {
         Some(FileType::Directory) => Ok(()),
         _ => mkdirat(dir, name, Mode::RWXU),
     }

@@ -109,6 +109,8 @@ fn judge_end(store: &SmallStore, dir: &Path, situation: &str, end: End) -> Vec<S
         // No image has a name there, so that all go; dockerd starts on what is left.
         (Cleared, "layers without image") => judge(store, dir, &[], false),
         (Cleared, _) => judge(store, dir, &[BASE, CHILD], false),
+        // It starts again once somebody has looked at the file.
+        (Left, "a volume's options garbled") => Vec::new(),
         (Left, _) if situation.starts_with("container") => judge(store, dir, &[BASE, CHILD], false),
         (Left, _) if situation == "lowest record missing" => judge(store, dir, &[], false),
         (Left, _) if situation.starts_with("journal") => judge(store, dir, &[BASE], true),

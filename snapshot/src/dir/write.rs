@@ -116,6 +116,22 @@ impl Dir {
         written
     }
 
+    /// Removes what is in the way of a rename: a directory where none belongs, or a file in place of a directory. A directory that is
+    /// not empty stays, and is an error.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub(crate) fn clear(&self, name: &str, wanted: FileType) -> Result<(), StoreError> {
+        let Some(stat) = self.stat(name)? else { return Ok(()) };
+        let flags = match (FileType::from_raw_mode(stat.st_mode), wanted) {
+            (FileType::Directory, FileType::Directory) => return Ok(()),
+            (FileType::Directory, _) => AtFlags::REMOVEDIR,
+            (_, FileType::Directory) => AtFlags::empty(),
+            _ => return Ok(()),
+        };
+        rustix::fs::unlinkat(&self.fd, name, flags).map_err(StoreError::io(self.join(name), "removing"))
+    }
+
     /// Removes temporary files that a crash during [`Dir::replace`] has left.
     ///
     /// # Errors

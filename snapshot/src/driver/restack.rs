@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::FileType;
 
 use super::damage::LayerPart;
 use crate::dir::Dir;
@@ -86,19 +86,19 @@ impl Restacking {
         match &self.wanted {
             Wanted::File(text) => {
                 dir.remove_temporaries()?;
-                clear(&dir, &self.name, FileType::RegularFile)?;
+                dir.clear(&self.name, FileType::RegularFile)?;
                 return dir.replace(&self.name, text.as_bytes(), 0o644, sync);
             }
             Wanted::Mark => return dir.replace(&self.name, b"", 0o600, sync),
             Wanted::Symlink(target) => {
                 let temporary = format!("{TEMPORARY}{}", self.name);
                 dir.unlink(&temporary)?;
-                clear(&dir, &self.name, FileType::Symlink)?;
+                dir.clear(&self.name, FileType::Symlink)?;
                 dir.symlink(&temporary, target)?;
                 dir.rename(&temporary, &dir, &self.name)?;
             }
             Wanted::Directory(mode) => {
-                clear(&dir, &self.name, FileType::Directory)?;
+                dir.clear(&self.name, FileType::Directory)?;
                 if dir.sub(&self.name)?.is_none() {
                     dir.create(&self.name, *mode)?;
                 }
@@ -107,17 +107,4 @@ impl Restacking {
         }
         if sync { dir.sync() } else { Ok(()) }
     }
-}
-
-/// Removes what is in the way of a rename: a directory where none belongs, or a file in place of a directory. A
-/// directory that is not empty stays, and is an error.
-fn clear(dir: &Dir, name: &str, wanted: FileType) -> Result<(), StoreError> {
-    let Some(stat) = dir.stat(name)? else { return Ok(()) };
-    let flags = match (FileType::from_raw_mode(stat.st_mode), wanted) {
-        (FileType::Directory, FileType::Directory) => return Ok(()),
-        (FileType::Directory, _) => AtFlags::REMOVEDIR,
-        (_, FileType::Directory) => AtFlags::empty(),
-        _ => return Ok(()),
-    };
-    rustix::fs::unlinkat(dir, name, flags).map_err(StoreError::io(dir.join(name), "removing"))
 }

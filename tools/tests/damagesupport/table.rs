@@ -212,6 +212,36 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     situation("a directory for link", |s| directory_for(s, "overlay2/TOP-CACHE/link"), Lists, &["link"], None),
     situation("a directory for lower", |s| directory_for(s, "overlay2/TOP-CACHE/lower"), Lists, &["lower"], None),
     situation("a file for work", |s| file_for(s, "overlay2/TOP-CACHE/work"), Copes, &[], None),
+    situation("a directory for size", |s| directory_for(s, "LAYERDB/TOP/size"), Loses, &["size"], None),
+    situation("lower cut short", |s| cut(s, "overlay2/TOP-CACHE/lower"), Lists, &["lower"], None),
+    situation("time of a tag garbled", |s| metadata(s, "lastUpdated", "no"), Copes, &[], None),
+    situation(
+        "container's host config empty",
+        |s| write(s, "containers/CONTAINER/hostconfig.json", ""),
+        Copes,
+        &["CONTAINER"],
+        None,
+    ),
+    situation(
+        "container's directory under another name",
+        |s| rename(s, "containers/CONTAINER", &format!("containers/{}", "e".repeat(64))),
+        Copes,
+        &["CONTAINER"],
+        None,
+    ),
+    situation("mount's parent garbled", |s| write(s, "MOUNTS/CONTAINER/parent", "no"), Copes, &["CONTAINER"], None),
+    situation("init layer missing", |s| remove_all(s, "overlay2/MOUNT-init"), Copes, &["CONTAINER"], None),
+    situation("container's link missing", |s| remove(s, "overlay2/MOUNT/link"), Copes, &["CONTAINER"], None),
+    situation(
+        "a volume's options garbled",
+        |s| {
+            make(s, "volumes/kept/_data");
+            write(s, "volumes/kept/opts.json", "{");
+        },
+        Refuses,
+        &["opts.json"],
+        None,
+    ),
 ];
 
 fn remove(store: &SmallStore, path: &str) {
@@ -255,7 +285,12 @@ fn cut(store: &SmallStore, path: &str) {
 }
 
 fn parent_image(store: &SmallStore, id: &str) {
+    metadata(store, "parent", id);
+}
+
+/// What is kept of the image besides its config.
+fn metadata(store: &SmallStore, name: &str, text: &str) {
     let dir = store.at("image/overlay2/imagedb/metadata/sha256/CHILD");
     fs::create_dir_all(&dir).unwrap();
-    fs::write(dir.join("parent"), id).unwrap();
+    fs::write(dir.join(name), text).unwrap();
 }

@@ -32,6 +32,7 @@ pub(crate) const ROWS: &[(&str, &[&str])] = &[
             "cache-id missing",
             "cache-id empty",
             "directory of a container",
+            "a directory for size",
         ],
     ),
     ("unknown chain, invalid checksum digest format: a file cut short", &["diff cut short", "parent cut short"]),
@@ -81,6 +82,15 @@ pub(crate) const ROWS: &[(&str, &[&str])] = &[
             "a file for work",
         ],
     ),
+    ("lower cut short", &["lower cut short"]),
+    ("metadata/lastUpdated garbled", &["time of a tag garbled"]),
+    (
+        "container's files empty, or under another name",
+        &["container's host config empty", "container's directory under another name"],
+    ),
+    ("parent of a mount garbled", &["mount's parent garbled"]),
+    ("what a writable layer needs missing", &["init layer missing", "container's link missing"]),
+    ("options of a volume garbled", &["a volume's options garbled"]),
     ("programs of no bytes", &["no bytes"]),
 ];
 
@@ -94,9 +104,13 @@ pub(crate) fn ends(name: &str) -> (End, End) {
         | "stale link"
         | "temporary file" => (Collected, Collected),
         "mount without container" | "layers without image" => (Cleared, Cleared),
-        "container's directory missing" | "container's config empty" | "a file for what a container has written" => {
-            (Left, Left)
-        }
+        "container's directory missing"
+        | "container's config empty"
+        | "a file for what a container has written"
+        | "container's host config empty"
+        | "container's directory under another name"
+        | "init layer missing"
+        | "a volume's options garbled" => (Left, Left),
         "lowest record missing" | "record of no content" => (Left, Sound),
         "journal missing" | "journal empty" | "journal no gzip" => (Left, Sound),
         "layer directory missing"
@@ -107,7 +121,7 @@ pub(crate) fn ends(name: &str) -> (End, End) {
         | "config missing" => (Left, Restored),
         // Without a source only the name is known that a container was made by.
         "names empty" | "names truncated" | "names garbage" | "names missing" => (Sound, Restored),
-        "parent image unknown" | "parent image garbled" => (Sound, Sound),
+        "parent image unknown" | "parent image garbled" | "time of a tag garbled" => (Sound, Sound),
         _ => (Restored, Restored),
     }
 }

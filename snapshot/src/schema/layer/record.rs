@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use layerfs::{ChainId, DiffId};
+use rustix::fs::FileType;
 
 use super::{JOURNAL, LayerStore, quick};
 use crate::catalog::with_causes;
@@ -200,6 +201,7 @@ impl LayerStore {
     ) -> Result<(), StoreError> {
         let dir = self.registered(chain)?;
         dir.remove_temporaries()?;
+        dir.clear(field.file(), FileType::RegularFile)?;
         dir.replace(field.file(), text.as_bytes(), 0o644, sync)
     }
 

@@ -129,9 +129,9 @@ impl Catalog {
         let (layers, read) = parallel::beside(
             || records.map(layers::Records::into_layers),
             || {
-                images.map_or_else(Vec::new, |(ids, store)| {
+                images.map(|(ids, store)| {
                     let read = image::read_all(&store, &ids, configs);
-                    ids.into_iter().zip(read).collect()
+                    ids.into_iter().zip(read).collect::<Vec<_>>()
                 })
             },
         );
@@ -139,7 +139,10 @@ impl Catalog {
             (catalog.layers, catalog.damaged_parents) = (all.layers, all.damaged_parents);
             (catalog.as_listed, catalog.below) = (all.as_listed, all.below);
         }
-        catalog.add_images(read);
+        // Without a store of this kind, the images are containerd's.
+        if let Some(read) = read {
+            catalog.add_images(read);
+        }
         for (_, id) in catalog.references.iter() {
             if !catalog.images.contains_key(&id) {
                 catalog.damaged_images.entry(id).or_insert(ImageDamage::ConfigMissing);

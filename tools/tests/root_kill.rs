@@ -38,6 +38,13 @@ fn root_survives_a_kill_on_vfs() {
 
 /// Kills imports all over their time, with and without syncs.
 fn kill_often(workshop: &Workshop, kills: u64) {
+    // An import that takes half as long as it did when its duration was measured, since other programs have ended, is over before most kills.
+    let tried: Vec<String> = (0..3).map_while(|_| kill_all_over(workshop, kills).err()).collect();
+    assert!(tried.len() < 3, "the moments are badly chosen: {tried:?}");
+}
+
+/// Returns what was left if the kills came too late to say anything.
+fn kill_all_over(workshop: &Workshop, kills: u64) -> Result<(), String> {
     let (mut report, mut seen) = (Vec::new(), Vec::new());
     for sync in [true, false] {
         let duration = workshop.duration(sync);
@@ -53,7 +60,7 @@ fn kill_often(workshop: &Workshop, kills: u64) {
     let nothing = count(&|&(left, running, _)| running && left == Left::Nothing);
     let late = count(&|&(_, running, intent)| running && intent);
     eprintln!("{killed} of {} were still running, {late} of them registering; {nothing} left nothing", seen.len());
-    assert!(killed * 3 > seen.len() && nothing > 0, "the moments are badly chosen: {seen:?}");
+    if killed * 3 > seen.len() && nothing > 0 { Ok(()) } else { Err(format!("{seen:?}")) }
 }
 
 /// Names change, appear and go by these calls alone.

@@ -135,28 +135,28 @@ pub(super) fn send(socket: impl AsFd, what: &impl Serialize, descriptors: &[Borr
     Ok(())
 }
 
+/// What a call receives, however often a signal comes; `None` when the other side has ended with packets unread.
+fn wait<T>(mut receive: impl FnMut() -> rustix::io::Result<T>) -> io::Result<Option<T>> {
+    loop {
+        match receive() {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            received => return Ok(Some(received?)),
+        }
+    }
+}
+
 /// The next packet with its descriptors; `None` when nobody can send one any more.
 pub(super) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     // How long the packet is, so that no more memory is made for it than it takes.
-    let length = loop {
-        match recv(&socket, &mut [0; 0], RecvFlags::PEEK | RecvFlags::TRUNC) {
-            Err(rustix::io::Errno::INTR) => {}
-            // The other side has ended with packets unread.
-            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-            received => break received?.1,
-        }
-    };
+    let length = wait(|| recv(&socket, &mut [0; 0], RecvFlags::PEEK | RecvFlags::TRUNC))?;
+    let Some((_, length)) = length else { return Ok(None) };
     let mut bytes = vec![0; length.min(LARGEST)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = loop {
-        match recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => {}
-            // The other side has ended with packets unread.
-            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-            result => break result?,
-        }
-    };
+    let received =
+        wait(|| recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC))?;
+    let Some(received) = received else { return Ok(None) };
     let mut descriptors = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {

@@ -141,7 +141,7 @@ impl Catalog {
         }
         // Without a store of this kind, the images are containerd's.
         if let Some(read) = read {
-            catalog.add_images(read);
+            catalog.set_images(read);
         }
         for (_, id) in catalog.references.iter() {
             if !catalog.images.contains_key(&id) {
@@ -188,7 +188,7 @@ impl Catalog {
             tops.dedup();
             catalog.layers = layers::read_chains(&layers, tops);
         }
-        catalog.add_images(read);
+        catalog.set_images(read);
         root.dir.check_shortage()?;
         Ok(catalog)
     }
@@ -244,8 +244,8 @@ impl Catalog {
         })
     }
 
-    /// Adds images that were read. An image counts if its topmost layer does.
-    fn add_images(&mut self, read: impl IntoIterator<Item = (ImageId, Result<Image, ImageDamage>)>) {
+    /// Takes the images that were read in place of those that are there. An image counts if its topmost layer does.
+    fn set_images(&mut self, read: impl IntoIterator<Item = (ImageId, Result<Image, ImageDamage>)>) {
         let mut sound = Vec::new();
         for (id, image) in read {
             let image = match image {

@@ -30,18 +30,18 @@ const TITLE: &str = "Deleted build cache objects:";
 pub(crate) struct PruneArgs {
     /// Accepted, as docker has it; what images stand on stays in any case
     #[arg(short, long)]
-    all: bool,
+    pub(super) all: bool,
 
-    /// Only what was not used for so long (until=DURATION), or has this: id, type, description
+    /// Only what was not used for so long (until=DURATION), or has this: id=REGEX, type=TYPE, description=TEXT
     #[arg(long, value_name = "FILTER")]
-    filter: Vec<String>,
+    pub(super) filter: Vec<String>,
 
     /// Do not ask
     #[arg(short, long)]
-    force: bool,
+    pub(super) force: bool,
 
     #[command(flatten)]
-    room: RoomArgs,
+    pub(super) room: RoomArgs,
 }
 
 /// How much is left.

@@ -15,7 +15,7 @@ use snapshot::catalog::Catalog;
 use snapshot::root::DataRoot;
 use snapshot::schema::buildkit::CacheRecord;
 
-use super::builder::{self, Room, RoomArgs, Wanted};
+use super::builder::{self, Room, Wanted};
 use crate::exit::UsageError;
 use crate::own_cache::{OwnCache, measure};
 use crate::{output, pruning};
@@ -35,22 +35,12 @@ pub(crate) struct DuArgs {
     verbose: bool,
 }
 
+// Its group would have the name of that which is flattened into it.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(crate) struct PruneArgs {
-    /// Accepted, as docker has it; what images stand on stays in any case
-    #[arg(short, long)]
-    all: bool,
-
-    /// Only what was not used for so long (until=DURATION), or has this: id=REGEX, type=TYPE, description~=REGEX
-    #[arg(long, value_name = "FILTER")]
-    filter: Vec<String>,
-
-    /// Do not ask
-    #[arg(short, long)]
-    force: bool,
-
     #[command(flatten)]
-    room: RoomArgs,
+    prune: builder::PruneArgs,
 
     /// All that is known of each record
     #[arg(long)]
@@ -105,12 +95,12 @@ pub(crate) fn du(args: &DuArgs, root: &Path, driver: Option<&str>) -> anyhow::Re
 }
 
 pub(crate) fn prune(args: &PruneArgs, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
-    let room = args.room.room()?;
+    let room = args.prune.room.room()?;
     let now = Timestamp::now();
-    let filters = filters(&args.filter)?;
+    let filters = filters(&args.prune.filter)?;
     let refused = "failed to parse prune filters";
     let wanted = Wanted::parse_any(&filters, room, now, refused).map_err(anyhow::Error::msg)?;
-    if !args.force && !pruning::confirms(builder::warning(args.all))? {
+    if !args.prune.force && !pruning::confirms(builder::warning(args.prune.all))? {
         return Ok(ExitCode::SUCCESS);
     }
     builder::remove(&wanted, root, driver, |removed, reclaimed| {

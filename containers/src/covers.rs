@@ -112,7 +112,9 @@ fn mount(
         return Ok(Ok(None));
     }
     if mounting.kind == "tmpfs" && container.status().is_up() {
-        return Ok(Err(format!("the volume {name} is in memory, for the running container alone")));
+        return Ok(Err(format!(
+            "the volume {name} is in memory, for the running container alone: only what is run in it can read it"
+        )));
     }
     if !rustix::process::geteuid().is_root() {
         return Ok(Err(format!("only root can mount the volume {name}")));

@@ -276,7 +276,10 @@ fn ask(helper: &str, word: &str, input: &[u8]) -> Result<Vec<u8>, RegistryError>
     };
     let started =
         Command::new(helper).arg(word).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-    let mut process = started.map_err(|error| failed(format!("{helper}: {error}"), b""))?;
+    let mut process = started.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => failed(format!("exec: {helper:?}: executable file not found in $PATH"), b""),
+        _ => failed(format!("{helper}: {error}"), b""),
+    })?;
     if let Some(mut stdin) = process.stdin.take() {
         // A helper may end without reading.
         let _ = stdin.write_all(input);

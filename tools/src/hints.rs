@@ -223,6 +223,7 @@ fn of_tree(error: &TreeError) -> Option<String> {
         TreeError::Store(store) => of_store(store),
         TreeError::Archive(archive) => of_archive(archive),
         TreeError::Missing { .. } | TreeError::Journal { .. } => Some(FROM_ARCHIVE.into()),
+        TreeError::Member { .. } => Some(REFUSED.into()),
         _ => None,
     }
 }
@@ -286,6 +287,9 @@ fn of_registry(error: &RegistryError) -> Option<String> {
         RegistryError::Untrusted { .. } => Some(
             "/etc/docker/certs.d/HOST/ca.crt is where the certificate of its authority belongs; --tls-verify=false asks for none"
                 .into(),
+        ),
+        RegistryError::Helper { .. } => Some(
+            "credsStore or credHelpers in docker's config.json names this helper; without one the password is kept in that file".into(),
         ),
         RegistryError::NoPlatform { .. } => Some(OTHER_PLATFORM.into()),
         RegistryError::NotOne { of, source: SelectionError::SeveralImages { .. } } => {

@@ -145,6 +145,15 @@ const DAMAGES: &[Damage] = &[
         &["damage blob-record-missing blob 1 0", "note file-unrecorded file 0 0"],
     ),
     (
+        "a manifest names no config",
+        |parts| {
+            let path = parts.blob(&parts.layers.manifest);
+            let length = path.metadata().unwrap().len() as usize;
+            std::fs::write(path, format!("{:length$}", "{}")).unwrap();
+        },
+        &["damage blob-invalid blob 1 0"],
+    ),
+    (
         "the record of a layer's blob has another length",
         |parts| parts.blob_record(&parts.layers.layers[1], |record| record.set("size", [0x02])),
         &["damage blob-other-length blob 1 0"],

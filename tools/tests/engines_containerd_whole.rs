@@ -349,6 +349,10 @@ fn engines_containerd_store_without_snapshots_is_found() {
     assert_eq!(expected.lines().count(), 1, "{expected}");
     let ours = || layerfs_on(&root, &["image", "ls", "--format", listing[2]]);
     assert_eq!(text(&ours().stdout), expected);
+    let ran = Command::new(testkit::program("layer-run")).arg("--root").arg(&root).args(["other:1", "true"]).output();
+    let said = text(&ran.unwrap().stderr);
+    let never = format!("other:1 was never unpacked in containerd's store of {}: run what", root.display());
+    assert!(said.starts_with(&format!("layer-run: {never} `layerfs image save` makes of it")), "{said}");
     daemon.load(&testkit::golden("busybox-20.10.tar"));
     daemon.ok(&["run", "--rm", "--network", "none", "layerfs-test/busybox:1", "true"]);
     daemon.remove_everything();

@@ -208,7 +208,28 @@ fn root_a_device_is_copied_out() {
     let several = store.run("layerfs", &["system", "pool", "copy", "", "-o", text(&store.at("other"))]);
     let said = String::from_utf8_lossy(&several.stderr).into_owned();
     assert!(said.ends_with(" cache ids begin so; more of one chooses it\n"), "{said}");
+    // A device is there, and the file that says which is not.
+    let copy = |arguments: &[&str]| {
+        let output =
+            store.run("layerfs", &[&["system", "pool", "copy", "-o", text(&store.at("other"))], arguments].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let layer = store.ok(&["container", "inspect", "-f", "{{.GraphDriver.Data.DeviceName}}", "edited"]);
+    let layer = layer.trim().rsplit_once('-').unwrap().1;
+    std::fs::rename(store.root.join("devicemapper/metadata").join(layer), store.at("file")).unwrap();
+    let gone = format!(
+        "layerfs: edited: the storage driver's file that says which device holds {layer} is gone; `layerfs system pool` \
+         lists the devices, and `copy NUMBER --size BYTES` copies one of them\n"
+    );
+    assert_eq!(copy(&["edited"]), (Some(1), gone));
+    let device: Value = serde_json::from_slice(&std::fs::read(store.at("file")).unwrap()).unwrap();
+    let number = device["device_id"].to_string();
+    let unknown =
+        format!("layerfs: no file of a data-root says how large device {number} is; give its size with --size\n");
+    assert_eq!(copy(&[&number]), (Some(2), unknown));
     assert!(!store.at("other").exists());
+    assert_eq!(copy(&[&number, "--size", &device["size"].to_string()]), (Some(0), String::new()));
+    assert_eq!(std::fs::read(store.at("other")).unwrap(), std::fs::read(&image).unwrap(), "it is the one of before");
 }
 
 /// Damage of the pool and of the files beside it is named, and what is sound comes out all the same.

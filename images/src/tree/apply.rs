@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use layerfs::path::{LayerPath, MAX_PATH};
 use tarsplit::{Member, MemberKind};
 
+use super::Tree;
 use super::node::{Body, Node, NodeId, NodeKind};
-use super::{Tree, TreeError};
 
 /// How many symlinks are followed in one path; Linux's limit.
 pub(super) const MAX_LINKS: usize = 40;
@@ -18,23 +18,22 @@ pub(super) const MAX_LINKS: usize = 40;
 const MAX_NODES: usize = 16 << 20;
 
 impl Tree {
-    /// Adds the next member of a layer's tar; its body begins at `offset`.
-    pub(super) fn apply(&mut self, member: &Member, offset: u64, layer: usize) -> Result<(), TreeError> {
-        let refused = |reason: &'static str| TreeError::Member { name: member.name.clone(), reason };
+    /// Adds the next member of a layer's tar; its body begins at `offset`. An error is why dockerd would refuse it.
+    pub(super) fn apply(&mut self, member: &Member, offset: u64, layer: usize) -> Result<(), &'static str> {
         let path = |name: &[u8]| match LayerPath::parse(name) {
-            Ok(Some(path)) if path.is_too_long() => Err(refused("its name is too long")),
+            Ok(Some(path)) if path.is_too_long() => Err("its name is too long"),
             Ok(path) => Ok(path),
-            Err(_) => Err(refused("its name leads out of the layer")),
+            Err(_) => Err("its name leads out of the layer"),
         };
         if self.nodes.len() >= MAX_NODES {
-            return Err(refused("there are too many before it"));
+            return Err("there are too many before it");
         }
         if member.kind == MemberKind::GlobalHeader {
             return Ok(());
         }
         let Some(name) = path(&member.name)? else { return Ok(()) };
         let (dir, base) = name.split();
-        let dir = self.make_parents(dir, base.len(), layer).map_err(refused)?;
+        let dir = self.make_parents(dir, base.len(), layer)?;
         if let Some(hidden) = base.strip_prefix(b".wh.") {
             self.whiteout(dir, base, hidden, layer);
             return Ok(());
@@ -54,11 +53,11 @@ impl Tree {
                 NodeKind::Directory { children: BTreeMap::new(), opaque: false, explicit: true }
             }
             MemberKind::HardLink => {
-                let target = path(&member.linkname)?.ok_or_else(|| refused("a link to the root"))?;
+                let target = path(&member.linkname)?.ok_or("it is a link to the root")?;
                 let (to_dir, to_base) = target.split();
                 let found = self.find_parent(to_dir).ok().and_then(|dir| self.child(dir, to_base));
                 let found = found.filter(|&id| self.nodes[id].children().is_none());
-                let id = found.ok_or_else(|| refused("the layer has nothing that it could be a link to"))?;
+                let id = found.ok_or("the layer has nothing that it could be a link to")?;
                 self.nodes[id].names += 1;
                 self.put(dir, base, id);
                 return Ok(());
@@ -78,7 +77,7 @@ impl Tree {
             MemberKind::CharDevice => NodeKind::CharDevice(member.device.0, member.device.1),
             MemberKind::BlockDevice => NodeKind::BlockDevice(member.device.0, member.device.1),
             MemberKind::Fifo => NodeKind::Fifo,
-            MemberKind::GlobalHeader | MemberKind::Other(_) => return Err(refused("its type is unknown")),
+            MemberKind::GlobalHeader | MemberKind::Other(_) => return Err("its type is unknown"),
         };
         let node = self.node_of(member, layer, dir, kind);
         let id = self.add(node);
@@ -149,7 +148,7 @@ impl Tree {
                     NodeKind::Symlink { target } => {
                         links += 1;
                         if links > MAX_LINKS {
-                            return Err("symlinks lead round in circles");
+                            return Err("symlinks on its way lead round in circles");
                         }
                         if target.starts_with(b"/") {
                             (at, whole) = (Self::ROOT, length);

@@ -45,9 +45,17 @@ impl MemberReader {
     /// Puts what was found into the tree.
     fn put(&self, step: &Step, tree: &mut Tree) -> Result<(), TreeError> {
         match step {
-            Step::Member(member) => tree.apply(member, self.framer.position(), self.layer),
+            Step::Member(member) => self.apply(member, tree),
             Step::Other | Step::WantsMore => Ok(()),
         }
+    }
+
+    fn apply(&self, member: &Member, tree: &mut Tree) -> Result<(), TreeError> {
+        tree.apply(member, self.framer.position(), self.layer).map_err(|reason| TreeError::Member {
+            layer: self.name.clone(),
+            name: member.name.clone(),
+            reason,
+        })
     }
 
     /// Takes bytes of the tar that stand in the journal, which may include bodies.
@@ -107,7 +115,7 @@ impl MemberReader {
         wanted: &WantedPaths,
         stop: &AtomicBool,
     ) -> Result<Option<Tree>, TreeError> {
-        let (name, layer) = (self.name.clone(), self.layer);
+        let name = self.name.clone();
         let failed = |source| TreeError::Read { layer: name.clone(), source };
         let (mut window, mut filter, mut tree) = (Window::new(blob), Filter::new(wanted), Tree::empty());
         while !self.ended {
@@ -130,7 +138,7 @@ impl MemberReader {
             match self.step(bytes)?.1 {
                 Step::Member(member) => match filter.judge(&member) {
                     Verdict::PassOver => {}
-                    Verdict::Needed => tree.apply(&member, self.framer.position(), layer)?,
+                    Verdict::Needed => self.apply(&member, &mut tree)?,
                     Verdict::ReadAll => return Ok(None),
                 },
                 Step::WantsMore if at_end => {
@@ -306,7 +314,37 @@ fn is_needed(wanted: &WantedPaths, path: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use testkit::tarfile::{file, hard_link, symlink, tar};
+
     use super::*;
+
+    /// dockerd refuses them, too: of the symlinks it says "too many levels of symbolic links".
+    #[test]
+    fn what_is_refused_is_named_with_its_layer() {
+        let circle = || [symlink("a", "b"), symlink("b", "a")];
+        let mut odd = tar(&[file("f", "")]);
+        odd[156] = b'9';
+        odd[148..156].fill(b' ');
+        let sum: u32 = odd[..512].iter().map(|byte| u32::from(*byte)).sum();
+        odd[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        for (layer, says) in [
+            (tar(&[&circle()[..], &[file("a/x", "")]].concat()), "a/x: symlinks on its way lead round in circles"),
+            (tar(&[file("../x", "")]), "../x: its name leads out of the layer"),
+            (tar(&[hard_link("x", "../y")]), "x: its name leads out of the layer"),
+            (tar(&[file("x", "").record("path", vec!["d".repeat(200); 30].join("/"))]), ": its name is too long"),
+            (tar(&[hard_link("x", "/")]), "x: it is a link to the root"),
+            (tar(&[hard_link("x", "y")]), "x: the layer has nothing that it could be a link to"),
+            (odd, "f: its type is unknown"),
+        ] {
+            let mut reader = MemberReader::new("base".into(), 0);
+            let skip = |reader: &mut &[u8], size: u64| {
+                *reader = &reader[usize::try_from(size).unwrap()..];
+                Ok(())
+            };
+            let error = reader.read(&mut layer.as_slice(), &mut Tree::empty(), skip).unwrap_err().to_string();
+            assert!(error.starts_with("layer base: member ") && error.ends_with(says), "{says}: {error}");
+        }
+    }
 
     /// Short paths of few names, some of them symlinks: the filter must notice each that leads through an earlier symlink.
     #[test]

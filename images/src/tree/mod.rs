@@ -101,8 +101,10 @@ pub enum TreeError {
         what: &'static str,
     },
     /// A member that dockerd would refuse as well.
-    #[error("member {}: {reason}", shown(.name))]
+    #[error("layer {layer}: member {}: {reason}", shown(.name))]
     Member {
+        /// The layer.
+        layer: String,
         /// Its name.
         name: Vec<u8>,
         /// What is wrong.

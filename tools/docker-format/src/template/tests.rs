@@ -70,6 +70,18 @@ fn what_is_not_supported_is_named() {
     }
 }
 
+/// Go prints the address of a struct that another one points to.
+#[test]
+fn an_address_is_not_printed_as_a_number() {
+    let inner = Value::Struct(Arc::new(Struct { go_type: "x.T", pointer: true, row: false, fields: Vec::new() }));
+    let fields = vec![Field { name: "Config", key: "Config", omit_empty: false, value: inner }];
+    let outer = Value::Struct(Arc::new(Struct { go_type: "x.U", pointer: true, row: false, fields }));
+    let printed = |text: &str| Template::parse(text)?.execute(&outer, MissingKey::Nothing);
+    assert_eq!(printed("{{printf `%v` .Config}}").unwrap(), "&{}");
+    let error = printed("{{printf `%d` .}}").unwrap_err().to_string();
+    assert!(error.ends_with("%d of a pointer within a value is not supported"), "{error}");
+}
+
 #[test]
 fn depth_has_an_end() {
     let nested = |count: usize| format!("{}x{}", "{{if 1}}".repeat(count), "{{end}}".repeat(count));

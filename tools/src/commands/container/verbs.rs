@@ -1,5 +1,6 @@
 //! `layerfs container stop`, `kill`, `wait`, `rename`, `rm`, `prune`, `top`: docker's, offline.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -208,15 +209,22 @@ pub(crate) fn top(args: &TopArgs, root: &Path, driver: Option<&str>) -> anyhow::
     }
     let pids = store.runtime_of(&id)?.processes(id.as_str())?;
     let options = if args.options.is_empty() { vec!["-ef".to_owned()] } else { args.options.clone() };
-    let shown = std::process::Command::new("ps").args(&options).output()?;
+    let shown = std::process::Command::new("ps").args(&options).output().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow::anyhow!("ps: exec: \"ps\": executable file not found in $PATH"),
+        _ => anyhow::Error::new(error).context("ps"),
+    })?;
     if !shown.status.success() {
-        anyhow::bail!("Error running ps: {}", String::from_utf8_lossy(&shown.stderr).trim());
+        // As dockerd does: its first line says why, and what follows explains its options.
+        match String::from_utf8_lossy(&shown.stderr).lines().next() {
+            Some(line) => anyhow::bail!("ps: {line}"),
+            None => anyhow::bail!("ps: {}", shown.status.to_string().replace(": ", " ")),
+        }
     }
     let text = String::from_utf8_lossy(&shown.stdout);
     let mut lines = text.lines();
     let titles: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
     let Some(column) = titles.iter().position(|title| *title == "PID") else {
-        anyhow::bail!("Couldn't find PID field in ps output");
+        anyhow::bail!("Couldn't find PID field in ps output: PS_OPTION has to have ps show it, as in `-o pid,comm`");
     };
     let mut rows = vec![titles.iter().map(|title| (*title).to_owned()).collect::<Vec<_>>()];
     for line in lines {

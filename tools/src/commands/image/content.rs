@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
+use images::export::ExportError;
 use images::source::{Archive, ArchiveError, ImageSource, Opened, Select, SelectionError};
-use images::tree::{Layers, LayersOfArchive, LayersOfStore};
+use images::tree::{Layers, LayersOfArchive, LayersOfStore, TreeError};
 use layerfs::DiffId;
 use snapshot::catalog::Resolved;
 use snapshot::schema::config::ImageConfig;
@@ -70,7 +71,11 @@ impl ContentFlags {
             let config = ImageConfig::parse(&image.config)?;
             let steps = steps(&config.fields.history.0, config.diff_ids.len());
             let layers = LayersOfArchive::new(&archive, image.layers.clone());
-            return work(&Content { layers: &layers, diff_ids: &config.diff_ids, steps: &steps });
+            let content = Content { layers: &layers, diff_ids: &config.diff_ids, steps: &steps };
+            return work(&content).map_err(|error| match is_of_the_layers(&error) {
+                true => error.context(path.display().to_string()),
+                false => error,
+            });
         }
         let text = text.expect("an image may be left out only where there is an archive");
         let texts = [text.to_owned()];
@@ -84,6 +89,11 @@ impl ContentFlags {
         let steps = steps(image.history(), image.diff_ids.len());
         work(&Content { layers: &layers, diff_ids: &image.diff_ids, steps: &steps })
     }
+}
+
+/// Whether an error is one of the layers, and not of where their files go.
+fn is_of_the_layers(error: &anyhow::Error) -> bool {
+    error.is::<TreeError>() || matches!(error.downcast_ref(), Some(ExportError::Tree(_)))
 }
 
 /// The step that made each layer; none if the history is of another number of layers.

@@ -199,9 +199,12 @@ fn copy_out(args: &CopyArgs, pool: &InactivePool, store: Option<(&View, &DeviceM
 fn find(what: &str, pool: &InactivePool, store: Option<(&View, &DeviceMapper)>) -> anyhow::Result<DeviceFile> {
     if let Some((view, mapper)) = store {
         if let Some(name) = layer_of(what, view) {
-            return mapper
-                .device(name.as_str())?
-                .with_context(|| format!("{name}: no file says which device holds it"));
+            return mapper.device(name.as_str())?.with_context(|| {
+                format!(
+                    "{what}: the storage driver's file that says which device holds {name} is gone; `layerfs system \
+                         pool` lists the devices, and `copy NUMBER --size BYTES` copies one of them"
+                )
+            });
         }
         let files = mapper.files()?;
         if let Some(file) = files.get(what) {

@@ -50,7 +50,7 @@ pub(super) fn run(
     for (name, id) in wanted.iter().zip(images) {
         let image = &known.images.images[&id.0];
         let (target, instead) = match platform {
-            None => pushed(known, image)?,
+            None => pushed(known, image, name)?,
             Some(wanted) => {
                 let part = known.store.whole_manifest(image, &wanted.platform);
                 (part.ok_or_else(|| wanted.missing(&name.familiar()))?.as_target(), false)
@@ -74,7 +74,7 @@ pub(super) fn run(
 
 /// What of an image is pushed: all of it, or the only manifest that is there with all that it needs, and whether that is instead
 /// of an index (moby v28.5.2 `daemon/containerd/image_push.go`).
-fn pushed(known: &InContainerd, image: &StoredImage) -> anyhow::Result<(Target, bool)> {
+fn pushed(known: &InContainerd, image: &StoredImage, name: &Reference) -> anyhow::Result<(Target, bool)> {
     if image.manifests.iter().all(|part| known.store.is_whole(part)) {
         return Ok((image.target.clone(), false));
     }
@@ -86,8 +86,16 @@ fn pushed(known: &InContainerd, image: &StoredImage) -> anyhow::Result<(Target, 
         .collect();
     match whole.into_values().collect::<Vec<_>>()[..] {
         [only] => Ok((only.as_target(), true)),
-        [] => bail!("image {}: not all of it is in the store, for no platform", image.target.digest.short()),
-        _ => bail!("multiple matching manifests found but no specific platform requested"),
+        [] => bail!("{}: for none of its platforms is all of it in the store; pull it, then push it", name.familiar()),
+        ref several => {
+            let platforms = several.iter().filter_map(|part| part.platform.as_ref()).map(ToString::to_string);
+            let platforms = platforms.collect::<Vec<_>>().join(", ");
+            bail!(
+                "multiple matching manifests found but no specific platform requested: {} is whole for {platforms}; \
+                 --platform chooses one",
+                name.familiar()
+            )
+        }
     }
 }
 

@@ -5,10 +5,10 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::builder::Resettable;
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::output;
+use crate::{commands, output};
 
 /// The line above what `--json` prints.
 pub(crate) const REPORT: &str = "What --json prints, one object:";
@@ -85,6 +85,14 @@ impl Manual {
                 if error.get(ContextKind::SuggestedArg).is_some() {
                     error.remove(ContextKind::Usage);
                 }
+                // A flag that another command has is not misspelled.
+                if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+                    && let Some(owners) = owners(flag)
+                {
+                    error.remove(ContextKind::SuggestedArg);
+                    let tip = ContextValue::StyledStrs(owners.into_iter().map(Into::into).collect());
+                    error.insert(ContextKind::Suggested, tip);
+                }
                 let _ = error.print();
                 ExitCode::from(2)
             }
@@ -136,6 +144,29 @@ impl Manual {
         page.extend_from_slice(text.as_bytes());
         Ok(tidy(&String::from_utf8_lossy(&page)).into_bytes())
     }
+}
+
+/// Commands that are named as those that have a flag; of more, none is.
+const MOST_OWNERS: usize = 3;
+
+/// Which commands of ours have a long flag: nothing to say where many have it, and `None` where none does.
+fn owners(flag: &str) -> Option<Option<String>> {
+    let name = flag.strip_prefix("--")?;
+    let mut owners = Vec::new();
+    let mut left: Vec<(String, clap::Command)> =
+        commands::programs().into_iter().map(|program| (program.get_name().to_owned(), program)).collect();
+    while let Some((path, command)) = left.pop() {
+        let has_it = |arg: &clap::Arg| !arg.is_hide_set() && arg.get_long() == Some(name);
+        if command.get_arguments().any(has_it) {
+            owners.push(format!("`{path}`"));
+        }
+        let below = command.get_subcommands().filter(|below| !below.is_hide_set());
+        left.extend(below.map(|below| (format!("{path} {}", below.get_name()), below.clone())));
+    }
+    owners.sort_unstable();
+    let (last, others) = owners.split_last()?;
+    let joined = if others.is_empty() { last.clone() } else { format!("{} and {last}", others.join(", ")) };
+    Some((owners.len() <= MOST_OWNERS).then(|| format!("{flag} is an option of {joined}")))
 }
 
 /// The date in the foot of each page. Without one the name of the program is taken for it. It changes with the version.

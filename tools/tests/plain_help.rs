@@ -257,3 +257,24 @@ fn storage_options_are_dockers_in_each_program() {
         assert!(says.contains(missing), "{says}");
     }
 }
+
+/// What clap takes for misspelled may be a flag of another command: then that command is named, and no other flag.
+#[test]
+fn a_flag_of_another_command_is_not_taken_for_misspelled() {
+    for (program, arguments, tip) in [
+        ("image-gc", &["--store", "containerd"][..], "  tip: --store is an option of `layer-unpack` and `layerfs`\n\n"),
+        ("layer-unpack", &["--freed-by=x"], "  tip: --freed-by is an option of `image-du`\n\n"),
+        ("layerfs", &["image", "rm", "--deleted", "x"], "  tip: --deleted is an option of `layerfs image files`\n\n"),
+        // Many commands have it, so that naming them helps nobody.
+        ("layerfs", &["image", "history", "--filter", "x"], ""),
+        // It is misspelled.
+        ("image-gc", &["--targetfree"], "  tip: a similar argument exists: '--target-free'\n\n"),
+    ] {
+        let output = run(program, arguments);
+        let flag = arguments.iter().find(|word| word.starts_with("--")).unwrap().split('=').next().unwrap();
+        let said = text(&output.stderr);
+        let begin = format!("error: unexpected argument '{flag}' found\n\n{tip}");
+        assert!(output.status.code() == Some(2) && said.starts_with(&begin), "{arguments:?}: {said}");
+        assert_eq!(said.contains("tip:"), !tip.is_empty(), "{arguments:?}: {said}");
+    }
+}

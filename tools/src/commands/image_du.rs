@@ -137,6 +137,11 @@ const MANUAL: Manual = Manual {
     report: "",
 };
 
+/// Its command line, as it is defined.
+pub(super) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Runs the command with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {

@@ -392,6 +392,11 @@ enum System {
     Check(system::check::Args),
 }
 
+/// Its command line, as it is defined.
+pub(super) fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {

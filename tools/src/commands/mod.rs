@@ -18,3 +18,8 @@ mod search;
 mod store;
 mod system;
 mod volume;
+
+/// The command lines of all programs, as they are defined.
+pub(crate) fn programs() -> [clap::Command; 5] {
+    [layerfs::command(), layer_unpack::command(), image_du::command(), image_gc::command(), layer_run::command()]
+}

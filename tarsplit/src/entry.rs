@@ -10,7 +10,7 @@ use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::values::{Bytes, Text, is_field};
+use crate::values::{Bytes, Text, Whole, is_field};
 
 /// One entry of a journal, in replay order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,13 +194,13 @@ impl<'de> Visitor<'de> for EntryVisitor {
         while let Some(key) = map.next_key::<Text<'de>>()? {
             let is = |name| is_field(&key.0, name);
             match () {
-                () if is("type") => kind = map.next_value::<Option<i64>>()?.unwrap_or(kind),
-                () if is("size") => size = map.next_value::<Option<i64>>()?.unwrap_or(size),
+                () if is("type") => kind = map.next_value::<Option<Whole>>()?.map_or(kind, |number| number.0),
+                () if is("size") => size = map.next_value::<Option<Whole>>()?.map_or(size, |number| number.0),
                 () if is("name") => name = map.next_value::<Option<Text<'de>>>()?.map_or(name, |text| text.0),
                 () if is("name_raw") => map.next_value_seed(&mut name_raw)?,
                 () if is("payload") => map.next_value_seed(&mut payload)?,
                 // Nobody needs it, and Go refuses what is no number.
-                () if is("position") => drop(map.next_value::<Option<i64>>()?),
+                () if is("position") => drop(map.next_value::<Option<Whole>>()?),
                 () => {
                     map.next_value::<IgnoredAny>()?;
                 }

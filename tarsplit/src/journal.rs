@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 use crate::JournalError;
 use crate::entry::{self, Entry};
 use crate::limits::{MAX_JOURNAL_ENTRY, MAX_SEGMENT};
+use crate::values;
 
 /// Deflate level of the journals we write. Nobody compares the compressed bytes, and headers repeat so much that
 /// higher levels cost several times the time for a few per cent.
@@ -129,7 +130,11 @@ impl<R: BufRead> EntryReader<R> {
             match stream.next() {
                 // An object ends with its brace, so what was parsed is whole. (A number could go on in the next bytes.)
                 Some(Ok(entry)) => {
-                    self.start += stream.byte_offset();
+                    let length = stream.byte_offset();
+                    if let Some(reason) = values::refusal(&rest[..length]) {
+                        return Err(JournalError::Entry { entry: self.entry, reason: reason.to_owned() });
+                    }
+                    self.start += length;
                     self.entry += 1;
                     return Ok(Some(entry));
                 }

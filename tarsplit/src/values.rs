@@ -13,12 +13,46 @@ pub(crate) fn is_field(key: &str, name: &str) -> bool {
     key.eq_ignore_ascii_case(name) || key.contains('ſ') && key.replace('ſ', "s").eq_ignore_ascii_case(name)
 }
 
+/// How deep lists and objects may be nested for Go to read them.
+const MAX_DEPTH: usize = 10_000;
+
+/// What Go refuses in the text of an entry that serde_json lets through: a control character in a string, and lists and objects in each other
+/// that go too deep.
+pub(crate) fn refusal(text: &[u8]) -> Option<&'static str> {
+    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    for &byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            ..b' ' if in_string => return Some("control character (\\u0000-\\u001F) found while parsing a string"),
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth -= 1,
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Some("lists and objects are more than 10,000 deep");
+        }
+    }
+    None
+}
+
+/// A whole number. Read as one of 128 bits, because serde_json takes `-0` to be a fraction where it reads any other.
+pub(crate) struct Whole(pub i64);
+
+impl<'de> serde::Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = i128::deserialize(deserializer)?;
+        i64::try_from(number).map(Self).map_err(|_| D::Error::custom(format_args!("{number} has more than 64 bits")))
+    }
+}
+
 /// A string, borrowed where nothing is escaped. What is not UTF-8 becomes U+FFFD.
 pub(crate) struct Text<'a>(pub Cow<'a, str>);
 
 impl<'de> serde::Deserialize<'de> for Text<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // As bytes: as a string, serde_json would refuse what Go replaces.
+        // As bytes: as a string, serde_json would refuse what Go replaces. Control characters, which it lets through then, are found by `refusal`.
         deserializer.deserialize_bytes(TextVisitor)
     }
 }
@@ -33,10 +67,6 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 
     fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Text<'de>, E> {
-        // Asked for bytes, serde_json lets these through.
-        if bytes.iter().any(|&byte| byte < b' ') {
-            return Err(E::custom("control character (\\u0000-\\u001F) found while parsing a string"));
-        }
         Ok(Text(std::str::from_utf8(bytes).map_or_else(|_| replaced(bytes, false).into(), Cow::Borrowed)))
     }
 

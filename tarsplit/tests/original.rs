@@ -122,10 +122,24 @@ fn what_is_not_used_is_decoded_as_well() {
         EntryReader::new(encoder.finish().unwrap().as_slice()).collect()
     };
     let segment = |position: &str| read(&format!("{{\"type\":2,\"payload\":\"YQ==\",\"position\":{position}}}\n"));
-    for good in ["0", "-1", "9223372036854775807", "null"] {
+    let deep = |depth: usize| format!("0,\"x\":{}{}", "[".repeat(depth), "]".repeat(depth));
+    for good in ["0", "-0", "-1", "9223372036854775807", "null", "0,\"x\":\"\\u0001[\"", &deep(9_999)] {
         assert_eq!(segment(good).unwrap(), [Entry::Segment(b"a".to_vec())], "{good}");
     }
-    for bad in ["\"0\"", "1.5", "1e2", "true", "[]", "{}", "9223372036854775808"] {
+    for bad in [
+        "\"0\"",
+        "1.5",
+        "1e2",
+        "true",
+        "[]",
+        "{}",
+        "9223372036854775808",
+        "-0.0",
+        "00",
+        "0,\"x\\u0041\u{1}\":0",
+        "0,\"name\":\"\\\"\u{1f}\"",
+        &deep(10_000),
+    ] {
         assert!(matches!(segment(bad), Err(JournalError::Entry { .. })), "{bad}");
     }
     assert_eq!(read("null\n").unwrap(), [Entry::Unknown]);

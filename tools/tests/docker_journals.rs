@@ -45,7 +45,44 @@ const BEFORE: &[&str] = &[
     r#""\u0073ize":true,"#,
     r#""ſize":true,"#,
     r#""ſize":null,"#,
+    r#""size":-0,"#,
+    r#""type":-0,"#,
+    r#""position":-0,"#,
+    r#""size":-0.0,"#,
+    r#""size":-0e1,"#,
+    r#""size":-1e-999,"#,
+    r#""size":-,"#,
+    r#""size":00,"#,
+    r#""size":-00,"#,
+    r#""size":-9223372036854775808,"#,
+    r#""size":-9223372036854775809,"#,
+    r#""size":9223372036854775808,"#,
+    r#""size":999999999999999999999999999999999999999999,"#,
+    r#""size":"-0","#,
+    r#""name_raw":[-0],"name_raw":null,"#,
+    r#""name_raw":[0],"name_raw":null,"#,
+    r#""other":-0.0e-0,"#,
+    r#""other":01,"#,
+    r#""other":1e999,"#,
+    "\"name\":\"a\tb\\u0041\",",
+    "\"name\":\"\\\\\u{1f}\",",
+    "\"name\":\"\\\"\u{7f}\",",
+    "\"name\":\"a\nb\\n\",",
+    "\"other\":\"\t\\t\",",
+    "\"other\":\"\0\",",
+    "\"ot\ther\\u0041\":1,",
+    "\"payload\":\"\t\\n\",",
+    "\"other\":[\"\\u001f\", \t\r\n\"x\"],",
+    "\"other\":\"[[[{{{\\\"]\",",
+    "\"other\":[\u{b}1],",
+    r#""other":"\ud800\udc00\udc00","#,
+    r#""other":"\u12g4","#,
+    r#""other":"\x","#,
+    r#""other":"\/","#,
 ];
+
+/// How many lists are in each other in a field that nobody needs, and the same with objects.
+const DEEP: [usize; 4] = [200, 9_998, 9_999, 10_000];
 
 /// What goes behind the last field: it goes over what is before it. `NAME` is the entry's name as numbers, `SIZE` its size.
 const BEHIND: &[&str] = &[
@@ -123,6 +160,11 @@ fn docker_takes_the_same_journals() {
 
     let mut entries: Vec<String> = Vec::new();
     entries.extend(BEFORE.iter().map(|fields| entry.replacen('{', &format!("{{{fields}"), 1)));
+    entries.extend(DEEP.iter().flat_map(|&depth| {
+        let lists = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let objects = format!("{}1{}", "{\"x\":".repeat(depth), "}".repeat(depth));
+        [lists, objects].map(|deep| entry.replacen('{', &format!("{{\"other\":{deep},"), 1))
+    }));
     entries.extend(BEHIND.iter().map(|fields| {
         let fields =
             fields.replace("[NAME", "[101,116,99,47,99,111,110,102,105,103").replace(":SIZE", &format!(":{size}"));
@@ -150,7 +192,7 @@ fn docker_takes_the_same_journals() {
             assert!(docker_took && !ours_took && named, "{said}");
         } else if ours_took != docker_took {
             let [ours, dockers] = [&ours_ran, &dockers_ran].map(|ran| String::from_utf8_lossy(&ran.stderr));
-            report.push(format!("{changed}\n  ours {ours}  docker {dockers}"));
+            report.push(format!("{changed:.200}\n  ours {ours}  docker {dockers}"));
         } else if ours_took {
             taken += 1;
             report.extend(saved::check_layers(&ours).1);

@@ -200,7 +200,9 @@ impl<'de> Visitor<'de> for EntryVisitor {
                 () if is("name_raw") => map.next_value_seed(&mut name_raw)?,
                 () if is("payload") => map.next_value_seed(&mut payload)?,
                 // Nobody needs it, and Go refuses what is no number.
-                () if is("position") => drop(map.next_value::<Option<Whole>>()?),
+                () if is("position") => {
+                    map.next_value::<Option<Whole>>()?;
+                }
                 () => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -299,6 +299,8 @@ fn engines_containerd_pushes_and_pulls_whole_indexes() {
         let said = said.stderr.replace("layerfs: ", "").replace(&ours.host, "HOST");
         // docker has nothing between a platform that is none and the reason.
         let said = said.replace("Invalid platform bad/: ", "Invalid platform bad/");
+        // docker does not say which platforms there are.
+        let said = said.split(": HOST/t/lacking:1 is whole for linux/arm64, linux/s390x;").next().unwrap();
         assert_eq!(said.trim(), error.replace(&theirs.host, "HOST").trim(), "{words:?}");
     }
     // What was pushed is what docker pulls, and what we pull into containerd's store is what docker has then.

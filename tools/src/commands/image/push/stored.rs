@@ -1,6 +1,6 @@
 //! `layerfs image push` from containerd's store: blobs, manifests and indexes as they are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -89,7 +89,7 @@ fn pushed(known: &InContainerd, image: &StoredImage, name: &Reference) -> anyhow
         [] => bail!("{}: for none of its platforms is all of it in the store; pull it, then push it", name.familiar()),
         ref several => {
             let platforms = several.iter().filter_map(|part| part.platform.as_ref()).map(ToString::to_string);
-            let platforms = platforms.collect::<Vec<_>>().join(", ");
+            let platforms = platforms.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
             bail!(
                 "multiple matching manifests found but no specific platform requested: {} is whole for {platforms}; \
                  --platform chooses one",

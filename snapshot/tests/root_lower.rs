@@ -76,6 +76,13 @@ fn root_lower_must_name_the_chain() {
         std::os::unix::fs::symlink(target, link).unwrap();
         assert_eq!(code(&ids[1..]), "link-wrong");
     }
+    // The short name of the layer below leads to another layer: the layer's own files are right.
+    let link = temp.path().join("overlay2/l");
+    std::fs::remove_file(link.join(&links[0])).unwrap();
+    std::os::unix::fs::symlink(format!("../{}/diff", ids[0]), link.join(&links[0])).unwrap();
+    std::fs::remove_file(link.join(&links[2])).unwrap();
+    std::os::unix::fs::symlink(format!("../{}/diff", ids[1]), link.join(&links[2])).unwrap();
+    assert_eq!(code(&ids[1..]), "lower-misled");
     std::fs::write(layer(&ids[0]).join("link"), "../x").unwrap();
     assert_eq!(code(&ids[1..]), "driver-invalid");
 }

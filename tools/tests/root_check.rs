@@ -139,3 +139,42 @@ fn root_a_layer_that_hides_all_below_is_clean() {
         assert!(checked.status == Some(0) && checked.findings.is_empty(), "{driver}: {checked:#?}");
     }
 }
+
+/// A short name that leads to another layer is one finding, of the layer or container whose name it is, and none of what stands on it.
+#[test]
+fn root_a_short_name_that_leads_elsewhere_is_one_finding() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let root = dir.path().join("root");
+    testkit::import(&testkit::golden("layers-20.10.tar"), &root);
+    testkit::made_by_layerfs(&root, &["create", "--name", "cc", "layerfs-test/layers:1", "true"]);
+    let home = root.join("overlay2");
+    let links: Vec<_> = std::fs::read_dir(home.join("l")).unwrap().map(|link| link.unwrap().path()).collect();
+    let targets: Vec<_> = links.iter().map(|link| std::fs::read_link(link).unwrap()).collect();
+    assert!(links.len() > 5, "four layers and two directories of the container");
+    let (mut report, mut of_layers) = (Vec::new(), 0);
+    for (link, own) in links.iter().zip(&targets) {
+        for other in targets.iter().filter(|target| *target != own) {
+            let copy = dir.path().join("copy");
+            assert!(Command::new("cp").arg("-a").arg(&root).arg(&copy).status().unwrap().success());
+            let link = copy.join("overlay2/l").join(link.file_name().unwrap());
+            std::fs::remove_file(&link).unwrap();
+            std::os::unix::fs::symlink(other, &link).unwrap();
+            let found = CheckOutput::run(&copy, &[]).findings;
+            let codes: Vec<_> = found.iter().map(|found| found.code.as_str()).collect();
+            if !matches!(codes[..], ["link-wrong" | "container-layer-unusable"]) {
+                report.push(format!("{own:?} is {other:?}: {codes:?}"));
+            }
+            of_layers += usize::from(codes == ["link-wrong"]);
+            let repaired = layerfs(&copy, &["system", "repair", "--apply"]);
+            if !repaired || !CheckOutput::run(&copy, &["--deep"]).findings.is_empty() {
+                report.push(format!("{own:?} is {other:?}: it is not mended"));
+            }
+            std::fs::remove_dir_all(&copy).unwrap();
+        }
+    }
+    testkit::assert_none("links that lead elsewhere", &report);
+    assert_eq!(of_layers, (links.len() - 2) * (links.len() - 1));
+}

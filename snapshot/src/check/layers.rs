@@ -317,7 +317,7 @@ fn add_fault(findings: &mut Findings<'_>, layer: ChainId, fault: &LayerFault) {
 
 /// Whether a damage may be only a consequence of damage of a layer below.
 pub(super) fn follows(damage: &LayerDamage) -> bool {
-    matches!(damage, LayerDamage::Dangling { .. })
+    matches!(damage, LayerDamage::Dangling { .. } | LayerDamage::Misled { .. })
 }
 
 /// Whether a damage is that the files in a layer's directory disagree with the records.

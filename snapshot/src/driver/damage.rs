@@ -58,6 +58,16 @@ pub enum LayerDamage {
         /// The short name.
         link: String,
     },
+    /// The layer stands on the short name of another one, which leads elsewhere: that layer has the damage.
+    #[error("{} stands on {link}, which does not lead to {layer}", .path.display())]
+    Misled {
+        /// The file that lists what the layer stands on.
+        path: PathBuf,
+        /// The short name.
+        link: String,
+        /// The layer that it must lead to.
+        layer: CacheId,
+    },
     /// The layer stands on itself.
     #[error("{} stands on itself", .path.display())]
     OnItself {
@@ -115,6 +125,7 @@ impl LayerDamage {
             Self::Invalid { .. } => "driver-invalid",
             Self::WrongLink { .. } => "link-wrong",
             Self::Dangling { .. } => "lower-dangling",
+            Self::Misled { .. } => "lower-misled",
             Self::OnItself { .. } => "lower-self",
             Self::Doubled { .. } => "lower-doubled",
             Self::Short { .. } => "lower-short",

@@ -74,17 +74,31 @@ pub(super) fn damage(home: &Home, id: &CacheId, parents: &[CacheId]) -> Result<O
     if links.read_link(own.as_str())? != Some(layout::link_target(id)) {
         return Ok(Some(LayerDamage::WrongLink { link: links.join(own.as_str()) }));
     }
+    let path = layer.join(layout::LOWER);
+    let shown = |link: &LinkId| format!("{}/{}", layout::LINKS, link.as_str());
     let mut found = Vec::with_capacity(below.len());
-    for link in below {
-        match home.resolved.resolve(&home.dir, links, &link)? {
+    for link in &below {
+        match home.resolved.resolve(&home.dir, links, link)? {
             Some(layer) => found.push(layer),
-            None => {
-                let (path, link) = (layer.join(layout::LOWER), format!("{}/{}", layout::LINKS, link.as_str()));
-                return Ok(Some(LayerDamage::Dangling { path, link }));
-            }
+            None => return Ok(Some(LayerDamage::Dangling { path, link: shown(link) })),
         }
     }
-    Ok(compare(id, &found, parents, layer.join(layout::LOWER)))
+    if found == parents {
+        return Ok(None);
+    }
+    // A link that leads elsewhere is damage of the layer whose short name it is: what stands on it names the right one.
+    let mut named = found.clone();
+    for parent in parents {
+        let own = home.dir.sub_unless_file(parent.as_str())?.and_then(|parent| layout::link(&parent).ok());
+        if let Some(at) = own.and_then(|own| below.iter().position(|link| *link == own)) {
+            named[at] = parent.clone();
+        }
+    }
+    if named != parents {
+        return Ok(compare(id, &named, parents, path));
+    }
+    let misled = below.iter().zip(&found).zip(parents).find(|((_, found), parent)| found != parent);
+    Ok(misled.map(|((link, _), layer)| LayerDamage::Misled { path, link: shown(link), layer: layer.clone() }))
 }
 
 /// Tells damage from errors: a file with wrong content is damage, a file that cannot be read is an error.

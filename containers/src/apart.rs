@@ -9,12 +9,14 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use layerfs::ChainId;
 use nix::libc::SIGKILL;
-use runtime::{Created, Exit, Runtime, RuntimeError, Starter, Stdio};
+use runtime::{Created, Runtime, Starter, Stdio};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use snapshot::catalog::Catalog;
 use snapshot::driver::{Driver, LayerOrder};
 use snapshot::edit::{HeldLayer, Transaction, WriteOptions};
@@ -28,7 +30,7 @@ use crate::namespace::own_mounts;
 use crate::{ContainerError, Heard, Store, etc, helper, settings};
 
 /// How often it is looked whether the user asks to stop.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// How long output is read after the command has ended: another process may have it open still.
 const OUTPUT: Duration = Duration::from_secs(10);
 
@@ -179,13 +181,6 @@ struct Started {
     errors: File,
 }
 
-/// What happens to a command.
-enum Event {
-    Heard(Heard),
-    /// Its first process has ended.
-    Ended(Result<Exit, RuntimeError>),
-}
-
 impl Started {
     fn begin(runtime: &Runtime, bundle: &Path, id: &str) -> Result<Self, ContainerError> {
         let pipe = || io::pipe().map_err(ContainerError::io("making a pipe for", bundle));
@@ -216,59 +211,101 @@ impl Started {
         hear: &mut dyn FnMut(Heard) -> Result<(), E>,
     ) -> Result<i32, E> {
         let Self { created, output, errors } = self;
-        let (events, happened) = mpsc::channel();
-        // These threads end with the command, or with this process.
-        pass_on(output, Heard::Output, events.clone());
-        pass_on(errors, Heard::ErrorOutput, events.clone());
-        let mut exit = None;
-        let mut since = Instant::now();
+        let mut pipes =
+            [Pipe { file: Some(output), heard: Heard::Output }, Pipe { file: Some(errors), heard: Heard::ErrorOutput }];
         let mut failed = None;
-        std::thread::scope(|scope| {
-            let pid = created.pid;
-            scope.spawn(move || events.send(Event::Ended(runtime.wait(pid))));
+        let watched = watch(created.pid).and_then(|process| {
+            let mut since = None;
             loop {
-                match happened.recv_timeout(TICK) {
-                    Ok(Event::Heard(heard)) if failed.is_none() => {
-                        if let Err(error) = hear(heard) {
-                            let _ = runtime.kill(id, SIGKILL, true);
-                            failed = Some(error);
-                        }
+                if since.is_some_and(|since: Instant| since.elapsed() > OUTPUT) {
+                    return Ok(());
+                }
+                let open: Vec<&Pipe> = pipes.iter().filter(|pipe| pipe.file.is_some()).collect();
+                if since.is_some() && open.is_empty() {
+                    return Ok(());
+                }
+                let ready = wait_for(since.is_none().then_some(&process), &open)?;
+                if ready.ended {
+                    since = Some(Instant::now());
+                }
+                for (pipe, ready) in pipes.iter_mut().filter(|pipe| pipe.file.is_some()).zip(ready.pipes) {
+                    let Some(heard) = (if ready { pipe.read()? } else { None }) else { continue };
+                    if failed.is_none()
+                        && let Err(error) = hear(heard)
+                    {
+                        failed = Some(error);
                     }
-                    Ok(Event::Heard(_)) => {}
-                    Ok(Event::Ended(how)) => (exit, since) = (Some(how), Instant::now()),
-                    Err(RecvTimeoutError::Timeout) if exit.is_some() && since.elapsed() > OUTPUT => break,
-                    Err(RecvTimeoutError::Timeout) if exit.is_none() && interrupted.load(Ordering::Relaxed) => {
-                        // It may have ended by itself meanwhile.
-                        let _ = runtime.kill(id, SIGKILL, true);
-                    }
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+                if since.is_none() && (failed.is_some() || interrupted.load(Ordering::Relaxed)) {
+                    // It may have ended by itself meanwhile.
+                    let _ = runtime.kill(id, SIGKILL, true);
                 }
             }
         });
+        if watched.is_err() {
+            // Nobody would hear of its end any more.
+            let _ = runtime.kill(id, SIGKILL, true);
+        }
+        let exit = runtime.wait(created.pid);
         drop(created);
         if let Some(error) = failed {
             return Err(error);
         }
-        let exit = exit.expect("the thread that waits says so before it ends").map_err(ContainerError::from)?;
-        Ok(exit.code())
+        watched?;
+        Ok(exit.map_err(ContainerError::from)?.code())
     }
 }
 
-/// Passes on what comes out of a pipe, until its end.
-fn pass_on(mut from: File, heard: fn(Vec<u8>) -> Heard, events: Sender<Event>) {
-    std::thread::spawn(move || {
+/// One of the two streams that a command writes.
+struct Pipe {
+    /// `None` once nobody can write to it any more.
+    file: Option<File>,
+    heard: fn(Vec<u8>) -> Heard,
+}
+
+impl Pipe {
+    /// What is there now.
+    fn read(&mut self) -> Result<Option<Heard>, ContainerError> {
+        let Some(file) = &mut self.file else { return Ok(None) };
         let mut buffer = vec![0; 32 << 10];
-        loop {
-            match from.read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) | Ok(0) => return,
-                Ok(read) => {
-                    if events.send(Event::Heard(heard(buffer[..read].to_vec()))).is_err() {
-                        return;
-                    }
-                }
+        match file.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            Err(_) | Ok(0) => {
+                self.file = None;
+                Ok(None)
+            }
+            Ok(read) => {
+                buffer.truncate(read);
+                Ok(Some((self.heard)(buffer)))
             }
         }
-    });
+    }
+}
+
+/// What has happened to a command.
+struct Ready {
+    /// Its first process has ended.
+    ended: bool,
+    /// Which pipes can be read.
+    pipes: Vec<bool>,
+}
+
+/// What becomes readable when a process ends.
+fn watch(pid: i32) -> Result<OwnedFd, ContainerError> {
+    let opened = Pid::from_raw(pid).ok_or(Errno::INVAL).and_then(|number| pidfd_open(number, PidfdFlags::empty()));
+    opened.map_err(ContainerError::io("watching", format!("/proc/{pid}")))
+}
+
+/// Waits for one of these things, and no longer than until it is to be looked whether the user asks to stop.
+fn wait_for(process: Option<&OwnedFd>, pipes: &[&Pipe]) -> Result<Ready, ContainerError> {
+    let mut watched: Vec<PollFd<'_>> =
+        pipes.iter().filter_map(|pipe| pipe.file.as_ref()).map(|file| PollFd::new(file, PollFlags::IN)).collect();
+    watched.extend(process.map(|process| PollFd::new(process, PollFlags::IN)));
+    match poll(&mut watched, Some(&TICK)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(errno) => return Err(ContainerError::io("waiting for what is written to", "a pipe")(errno)),
+    }
+    let mut ready = watched.iter().map(|one| !one.revents().is_empty());
+    let pipes = ready.by_ref().take(pipes.len()).collect();
+    Ok(Ready { ended: ready.next() == Some(true), pipes })
 }

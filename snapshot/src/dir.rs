@@ -43,6 +43,9 @@ const SMALL: usize = 512;
 /// The size of a buffer for names in a directory: a store has directories of tens of thousands.
 const NAMES: usize = 64 << 10;
 
+/// The size of a buffer that has room for `.`, `..` and one name more, so that no others are read.
+const ONE_NAME: usize = 512;
+
 /// How a small file is opened: without waiting for a special file.
 const SMALL_FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
@@ -274,11 +277,16 @@ impl Dir {
     }
 
     /// Calls `more` with each name in it, without `.` and `..`, until `more` returns `false`.
-    pub(crate) fn each_name(&self, mut more: impl FnMut(&OsStr) -> bool) -> Result<(), StoreError> {
+    pub(crate) fn each_name(&self, more: impl FnMut(&OsStr) -> bool) -> Result<(), StoreError> {
+        self.each_name_of(NAMES, more)
+    }
+
+    /// Does what [`Dir::each_name`] does, with a buffer of so many bytes.
+    fn each_name_of(&self, buffer: usize, mut more: impl FnMut(&OsStr) -> bool) -> Result<(), StoreError> {
         let failed = || self.failed(&self.path, "reading");
         // Open the directory once more: reading the names moves the offset of the descriptor.
         let fd = open_unseen(&self.fd, ".", DIRECTORY).map_err(failed())?;
-        let mut buffer = vec![MaybeUninit::uninit(); NAMES];
+        let mut buffer = vec![MaybeUninit::uninit(); buffer];
         let mut entries = RawDir::new(fd, &mut buffer);
         while let Some(entry) = entries.next() {
             let entry = match entry {
@@ -300,7 +308,7 @@ impl Dir {
     /// [`StoreError::Io`]
     pub fn is_empty(&self) -> Result<bool, StoreError> {
         let mut empty = true;
-        self.each_name(|_| {
+        self.each_name_of(ONE_NAME, |_| {
             empty = false;
             false
         })?;

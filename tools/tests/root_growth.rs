@@ -91,6 +91,32 @@ fn root_calls_grow_straight() {
     assert!(looks < layers / 2.0, "{looks} looks at {layers} layers");
 }
 
+/// A change of one image looks neither through the directories of all layers nor through the stores of all images' layers.
+#[test]
+fn root_a_change_lists_no_layers() {
+    let strace = Command::new("strace").arg("--version").output().is_ok();
+    if !testkit::is_root() || !testkit::tier("root", strace, "install strace") {
+        return;
+    }
+    let dir = testkit::scratch();
+    let root = dir.path().join("root");
+    big_store::write(&root, 30, 0).unwrap();
+    let log = dir.path().join("log");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-y", "-e", "trace=getdents64", "-o"]).arg(&log).arg(LAYERFS).arg("--root").arg(&root);
+    let output = strace.args(["image", "tag", "big/app3:1", "other:1"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(&log).unwrap();
+    let home = format!("<{}>", root.join("overlay2").display());
+    let entries = text.lines().filter(|line| line.contains(&home)).filter_map(|line| {
+        let (before, _) = line.split_once(" entries */")?;
+        before.rsplit_once(' ')?.1.parse::<u32>().ok()
+    });
+    let listed: Vec<u32> = entries.collect();
+    assert!(!listed.is_empty(), "no look into the driver's home at all: {text}");
+    assert!(listed.iter().sum::<u32>() < 40, "entries of the driver's home were read: {listed:?}");
+}
+
 /// `--files` opens no directory for each layer: a store may have more layers than a process has descriptors.
 #[test]
 fn root_files_of_more_layers_than_descriptors() {

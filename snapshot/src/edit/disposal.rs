@@ -179,11 +179,18 @@ pub(super) fn create(root: &WritableRoot, dir: &Path, sync: bool) -> Result<Dir,
     Ok(quarantine)
 }
 
+/// An empty directory that is moved to see whether that can be done. Whoever makes it has the lock of the store.
+const PROBE: &str = ".tmp-layerfs-probe";
+
 /// Makes an empty directory in `from`, moves it to `to`, and removes it again.
 fn try_move(from: &Dir, to: &Dir) -> Result<(), StoreError> {
-    let name = format!(".tmp-layerfs-probe-{}", std::process::id());
-    drop(from.create(&name, 0o700)?);
-    let moved = from.rename(&name, to, &name);
-    (if moved.is_ok() { to } else { from }).remove_tree(&name)?;
+    drop(from.create(PROBE, 0o700)?);
+    let moved = from.rename(PROBE, to, PROBE);
+    (if moved.is_ok() { to } else { from }).remove_tree(PROBE)?;
     moved
+}
+
+/// Removes what a crash in the middle of that has left.
+pub(super) fn remove_probe(dir: &Dir) -> Result<(), StoreError> {
+    dir.remove_tree(PROBE)
 }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::clear::orphan_mounts;
-use super::disposal::Disposal;
+use super::disposal::{self, Disposal};
 use super::finish::{delete, finish, is_anothers, remove_remains};
 use super::record::{Record, Stored};
 use super::undo::take_back;
@@ -21,7 +21,7 @@ use crate::schema::volume::VOLUMES;
 /// Finishes or takes back what crashed transactions have left.
 pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError> {
     let tmp = root.layers.tmp()?;
-    root.driver.home().remove_temporaries()?;
+    disposal::remove_probe(root.driver.home())?;
     root.images_dir.remove_temporaries()?;
     root.images.remove_temporaries()?;
     tmp.remove_temporaries()?;
@@ -39,8 +39,10 @@ pub(super) fn recover(root: &WritableRoot, sync: bool) -> Result<(), StoreError>
             left.push(stored);
         }
     }
-    // Metadata of images is written only while a record says so. Without one, nobody has to look into the directories of all images.
-    if !left.is_empty() {
+    // Layers, and metadata of images, are written only while a record or a write-set says so. Without one, nobody has to look through
+    // the directories of all of them.
+    if !(left.is_empty() && root.layers.leftovers()?.is_empty()) {
+        root.driver.home().remove_temporaries()?;
         root.images.remove_temporary_metadata()?;
     }
     for stored in left {

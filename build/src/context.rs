@@ -103,6 +103,8 @@ pub struct Context {
     /// What is known of the files of a directory, for BuildKit's way.
     known: Option<KnownFiles>,
     written: Option<HashMap<Vec<u8>, Vec<u8>>>,
+    /// What `.dockerignore` excludes.
+    pub(crate) ignored: Patterns,
     /// The Dockerfile's bytes.
     pub(crate) dockerfile: Vec<u8>,
     /// How long the tar is that docker's client would send, in bytes; 0 for a directory in BuildKit's way, which sends none.
@@ -232,7 +234,7 @@ impl Context {
             }
         }
         let files = Files::Directory(LayerFiles::new(dir));
-        Ok(Self { tree, files, known, written: None, dockerfile: text, sent, sockets })
+        Ok(Self { tree, files, known, written: None, ignored: patterns, dockerfile: text, sent, sockets })
     }
 
     /// Standard input: a tar, or else the Dockerfile.
@@ -256,7 +258,8 @@ impl Context {
             let sent = 512 + padded(text.len() as u64) + 1024;
             let files = Files::Tar(bodies);
             let (tree, sockets) = (Tree::empty(), Vec::new());
-            return Ok(Self { tree, files, known: None, written: None, dockerfile: text, sent, sockets });
+            let ignored = Patterns::default();
+            return Ok(Self { tree, files, known: None, written: None, ignored, dockerfile: text, sent, sockets });
         }
         let mut upper = Upper::new(Tree::empty(), 0);
         let written = match decompressed(&mut all, Dialect::Classic).map_err(failed)? {
@@ -291,7 +294,13 @@ impl Context {
             }
         }
         let (known, written, sockets) = (None, Some(written), Vec::new());
-        Ok(Self { tree, files, known, written, dockerfile: text, sent, sockets })
+        Ok(Self { tree, files, known, written, ignored: patterns, dockerfile: text, sent, sockets })
+    }
+
+    /// The Dockerfile's bytes.
+    #[must_use]
+    pub fn dockerfile(&self) -> &[u8] {
+        &self.dockerfile
     }
 
     /// What may be copied.

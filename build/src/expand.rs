@@ -68,8 +68,52 @@ enum Style {
 }
 
 fn process(word: &str, escape: char, env: &[String], style: Style) -> Result<(String, Vec<String>), ExpandError> {
-    let mut lexer = Lexer { chars: word.chars().peekable(), escape, env, style, keep_escapes: false, depth: 0 };
+    process_noting(word, escape, env, style, &mut Names::default())
+}
+
+fn process_noting(
+    word: &str,
+    escape: char,
+    env: &[String],
+    style: Style,
+    names: &mut Names,
+) -> Result<(String, Vec<String>), ExpandError> {
+    let mut lexer = Lexer { chars: word.chars().peekable(), escape, env, style, keep_escapes: false, depth: 0, names };
     lexer.until(None).map_err(|reason| ExpandError { word: docker_format::quoted(word), reason })
+}
+
+/// The names of variables that stand in a word, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Those that have a value.
+    pub(crate) found: Vec<String>,
+    /// Those that have none.
+    pub(crate) missing: Vec<String>,
+}
+
+impl Names {
+    /// Expands a word as [`expand_modern`] does.
+    ///
+    /// # Errors
+    /// [`ExpandError`]; the names that were read before are noted.
+    pub(crate) fn expand(&mut self, word: &str, escape: char, env: &[String]) -> Result<String, ExpandError> {
+        process_noting(word, escape, env, Style::Modern, self).map(|(text, _)| text)
+    }
+
+    /// Expands a text as [`expand_text`] does.
+    ///
+    /// # Errors
+    /// As of [`Self::expand`].
+    pub(crate) fn expand_text(&mut self, text: &str, env: &[String]) -> Result<String, ExpandError> {
+        process_noting(text, '\\', env, Style::Text, self).map(|(text, _)| text)
+    }
+
+    fn note(&mut self, name: &str, is_found: bool) {
+        let names = if is_found { &mut self.found } else { &mut self.missing };
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
 }
 
 /// Words, as they come together from pieces.
@@ -100,7 +144,7 @@ impl Words {
     }
 }
 
-struct Lexer<'w> {
+struct Lexer<'w, 'n> {
     chars: Peekable<Chars<'w>>,
     escape: char,
     env: &'w [String],
@@ -109,12 +153,14 @@ struct Lexer<'w> {
     keep_escapes: bool,
     /// In how many variables the place is.
     depth: usize,
+    /// The variables so far.
+    names: &'n mut Names,
 }
 
 /// The most variables in each other. Docker has no bound; here each takes some of the stack.
 const DEEPEST: usize = 200;
 
-impl Lexer<'_> {
+impl Lexer<'_, '_> {
     fn until(&mut self, stop: Option<char>) -> Result<(String, Vec<String>), String> {
         let (mut result, mut words) = (String::new(), Words::default());
         while let Some(&char) = self.chars.peek() {
@@ -225,7 +271,9 @@ impl Lexer<'_> {
         match self.chars.next() {
             Some('}') => return Ok(self.value(&name)),
             Some(':') => {}
-            Some(modifier) if self.style != Style::Classic => return self.modified(&name, modifier),
+            modifier if self.style != Style::Classic => {
+                return self.modified(&name, modifier.unwrap_or('\u{fffd}'));
+            }
             _ => return Err("missing ':' in substitution".into()),
         }
         let modifier = self.chars.next();
@@ -273,6 +321,9 @@ impl Lexer<'_> {
 
     /// `${NAME` and a modifier without a colon, which BuildKit knows.
     fn modified(&mut self, name: &str, modifier: char) -> Result<String, String> {
+        if !matches!(modifier, '-' | '+' | '?' | '#' | '%' | '/') {
+            return Err(format!("unsupported modifier ({modifier}) in substitution"));
+        }
         let found = self.find(name);
         if matches!(modifier, '-' | '+' | '?') {
             let word = self.word_until('}')?;
@@ -283,9 +334,6 @@ impl Lexer<'_> {
                 (_, None) if word.is_empty() => Err(format!("{name}: is not allowed to be unset")),
                 (_, None) => Err(format!("{name}: {word}")),
             };
-        }
-        if !matches!(modifier, '#' | '%' | '/') {
-            return Err(format!("unsupported modifier ({modifier}) in substitution"));
         }
         let twice = self.chars.next_if_eq(&modifier).is_some();
         self.keep_escapes = true;
@@ -304,16 +352,18 @@ impl Lexer<'_> {
         }
     }
 
-    fn value(&self, name: &str) -> String {
+    fn value(&mut self, name: &str) -> String {
         self.find(name).unwrap_or_default()
     }
 
-    fn find(&self, name: &str) -> Option<String> {
+    fn find(&mut self, name: &str) -> Option<String> {
         let value = |entry: &String| {
             let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
             (key == name).then(|| value.to_owned())
         };
-        self.env.iter().find_map(value)
+        let found = self.env.iter().find_map(value);
+        self.names.note(name, found.is_some());
+        found
     }
 }
 

@@ -11,6 +11,7 @@ use self::flags::{flags, modern_flags};
 use self::healthcheck::healthcheck;
 use self::mount::Mount;
 use crate::parser::{self, Arguments, Dialect, Heredoc, Line, ParseError};
+use crate::suggest::nearest;
 
 /// An instruction that cannot be taken. The texts are docker's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -152,7 +153,7 @@ pub(crate) fn read(bytes: &[u8], dialect: Dialect) -> Result<Dockerfile, Instruc
     for line in &parsed.lines {
         let wrong = |reason| InstructionError::Line { line: line.number, reason };
         if line.name == "from" {
-            file.stages.push(stage(line).map_err(wrong)?);
+            file.stages.push(stage(line, dialect).map_err(wrong)?);
             continue;
         }
         let instruction = Instruction { text: line.text.clone(), action: action(line, dialect).map_err(wrong)? };
@@ -175,7 +176,7 @@ pub(crate) fn read_trigger(text: &str, dialect: Dialect) -> Result<Instruction, 
     Ok(Instruction { text: line.text.clone(), action: action(line, dialect)? })
 }
 
-fn stage(line: &Line) -> Result<Stage, String> {
+fn stage(line: &Line, dialect: Dialect) -> Result<Stage, String> {
     let words = line.words();
     let name = match words.as_slice() {
         [_] => String::new(),
@@ -193,7 +194,7 @@ fn stage(line: &Line) -> Result<Stage, String> {
         }
         _ => return Err("FROM requires either one or three arguments".into()),
     };
-    let platform = flags(line, &["platform"], &[])?.remove(0);
+    let platform = flags(line, &["platform"], &[], dialect)?.remove(0);
     Ok(Stage { text: line.text.clone(), base: words[0].clone(), name, platform, instructions: Vec::new() })
 }
 
@@ -242,7 +243,7 @@ pub(crate) fn action(line: &Line, dialect: Dialect) -> Result<Action, String> {
             None => Ok(pairs),
         }
     };
-    let no_flags = || flags(line, &[], &[]);
+    let no_flags = || flags(line, &[], &[], dialect);
     Ok(match line.name.as_str() {
         "add" | "copy" => {
             let paths = line.words();
@@ -255,7 +256,7 @@ pub(crate) fn action(line: &Line, dialect: Dialect) -> Result<Action, String> {
                 modern_transfer(line, paths, &name)?
             } else {
                 let known = if name == "ADD" { &["chown", "chmod"][..] } else { &["chown", "chmod", "from"] };
-                let mut values = flags(line, known, &[])?.into_iter();
+                let mut values = flags(line, known, &[], dialect)?.into_iter();
                 let mut next = || values.next().unwrap_or_default();
                 Transfer { paths, chown: next(), chmod: next(), from: next(), ..Transfer::default() }
             };
@@ -297,7 +298,7 @@ pub(crate) fn action(line: &Line, dialect: Dialect) -> Result<Action, String> {
             let (health, start_interval) = healthcheck(line, dialect)?;
             Action::Healthcheck(health, start_interval)
         }
-        "onbuild" => Action::Onbuild(onbuild(line)?),
+        "onbuild" => Action::Onbuild(onbuild(line, dialect)?),
         "run" => {
             let first = line.flags.first().map(|flag| {
                 let flag = flag.trim_start_matches('-');
@@ -313,8 +314,11 @@ pub(crate) fn action(line: &Line, dialect: Dialect) -> Result<Action, String> {
                     .filter(|mount| !mount.contains('$'))
                     .try_for_each(|mount| Mount::parse(mount).map(drop))?;
                 run.network = values.remove("network").and_then(|mut values| values.pop()).unwrap_or_default();
+                if !matches!(run.network.as_str(), "" | "default" | "none" | "host") {
+                    return Err(format!("invalid network mode {}", docker_format::quoted(&run.network)));
+                }
             } else {
-                flags(line, &["mount"], &["mount"])?;
+                flags(line, &["mount"], &["mount"], dialect)?;
             }
             Action::Run(line.command(), run)
         }
@@ -347,8 +351,41 @@ pub(crate) fn action(line: &Line, dialect: Dialect) -> Result<Action, String> {
             }
             Action::Volume(paths)
         }
-        _ => return Err(format!("unknown instruction: {name}")),
+        _ if dialect == Dialect::Classic => return Err(format!("unknown instruction: {name}")),
+        _ => return Err(unknown_instruction(line)),
     })
+}
+
+/// BuildKit's names of instructions.
+const NAMES: [&str; 18] = [
+    "add",
+    "arg",
+    "cmd",
+    "copy",
+    "entrypoint",
+    "env",
+    "expose",
+    "from",
+    "healthcheck",
+    "label",
+    "maintainer",
+    "onbuild",
+    "run",
+    "shell",
+    "stopsignal",
+    "user",
+    "volume",
+    "workdir",
+];
+
+/// The message about an instruction that BuildKit does not know, with the one that may have been meant.
+fn unknown_instruction(line: &Line) -> String {
+    let written = line.text.split_whitespace().next().unwrap_or_default();
+    let meant = nearest(&line.name, NAMES).map(|meant| {
+        let is_upper = written == written.to_uppercase();
+        format!(" (did you mean {}?)", if is_upper { meant.to_uppercase() } else { meant.to_owned() })
+    });
+    format!("unknown instruction: {written}{}", meant.unwrap_or_default())
 }
 
 /// `COPY` and `ADD` with BuildKit's flags.
@@ -375,8 +412,8 @@ fn modern_transfer(line: &Line, paths: Vec<String>, name: &str) -> Result<Transf
     })
 }
 
-fn onbuild(line: &Line) -> Result<String, String> {
-    flags(line, &[], &[])?;
+fn onbuild(line: &Line, dialect: Dialect) -> Result<String, String> {
+    flags(line, &[], &[], dialect)?;
     let Arguments::Instruction(trigger) = &line.arguments else {
         return Err("ONBUILD requires at least one argument".into());
     };

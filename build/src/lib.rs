@@ -39,6 +39,7 @@ mod platform;
 mod source;
 mod state;
 mod store;
+mod suggest;
 mod transfer;
 mod untar;
 mod upper;
@@ -52,7 +53,9 @@ pub use execute::{Download, Fetch, Made, Options, Place, build, build_shown};
 pub use expand::ExpandError;
 pub use ignore::IgnoreError;
 pub use instruction::InstructionError;
-pub use modern::{End, Secret, View, cache_last_used, cache_of_volume, digits_of_cache, is_cache_in_use, is_record};
+pub use modern::{
+    End, Secret, View, Warning, cache_last_used, cache_of_volume, check, digits_of_cache, is_cache_in_use, is_record,
+};
 pub use parser::ParseError;
 pub use platform::parse as parse_platform;
 pub use untar::UntarError;

@@ -88,11 +88,7 @@ pub(crate) fn writable(driver: Option<&str>) -> Result<Option<&'static str>, Usa
 
 /// A truth value, in the forms that Go's flags accept.
 pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("not a truth value".into()),
-    }
+    docker_format::parse_bool(text).ok_or_else(|| "not a truth value".into())
 }
 
 /// A name to give to an image; the tag defaults to `latest`.

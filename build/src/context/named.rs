@@ -25,6 +25,7 @@ impl Context {
         let mut known = KnownFiles::read(store, &root);
         let (tree, sockets) = read_directory(&dir, &root, &patterns, &[], Some(&mut known))?;
         let files = Files::Directory(layerfs::LayerFiles::new(dir));
-        Ok(Self { tree, files, known: Some(known), written: None, dockerfile: Vec::new(), sent: 0, sockets })
+        let (known, dockerfile) = (Some(known), Vec::new());
+        Ok(Self { tree, files, known, written: None, ignored: patterns, dockerfile, sent: 0, sockets })
     }
 }

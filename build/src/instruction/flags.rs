@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::parser::Line;
+use crate::parser::{Dialect, Line};
+use crate::suggest::nearest;
 
 /// The values of the flags `known`, empty for those that are not given; of those in `several` any number may be given.
-pub(super) fn flags(line: &Line, known: &[&str], several: &[&str]) -> Result<Vec<String>, String> {
+pub(super) fn flags(line: &Line, known: &[&str], several: &[&str], dialect: Dialect) -> Result<Vec<String>, String> {
+    if dialect == Dialect::Modern {
+        let mut values = modern_flags(line, known, several, &[])?;
+        let mut value = |name: &&str| values.remove(*name).and_then(|mut all| all.pop()).unwrap_or_default();
+        return Ok(known.iter().map(&mut value).collect());
+    }
     let mut values = vec![None; known.len()];
     for flag in &line.flags {
         let flag = flag.strip_prefix("--").unwrap_or(flag);
@@ -40,20 +46,21 @@ pub(super) fn modern_flags(
             None => (flag, None),
         };
         if !known.contains(&name) {
-            return Err(format!("unknown flag: --{name}"));
+            let meant = nearest(name, known.iter().copied()).map(|meant| format!(" (did you mean {meant}?)"));
+            return Err(format!("unknown flag: --{name}{}", meant.unwrap_or_default()));
         }
         let is_switch = switches.contains(&name);
         let value = match value {
             None if is_switch => "true",
-            None => return Err(format!("missing a value on flag: {name}")),
+            None => return Err(format!("missing a value on flag: --{name}")),
             Some(value) => value,
         };
         if is_switch && !matches!(value, "true" | "false") {
-            return Err(format!("expecting boolean value for flag {name}, not: {value}"));
+            return Err(format!("expecting boolean value for flag --{name}, not: {value}"));
         }
         let given = values.entry(name.to_owned()).or_default();
         if !given.is_empty() && !several.contains(&name) {
-            return Err(format!("duplicate flag specified: {name}"));
+            return Err(format!("duplicate flag specified: --{name}"));
         }
         given.push(value.to_owned());
     }

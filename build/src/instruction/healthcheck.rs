@@ -21,7 +21,7 @@ pub(super) fn healthcheck(line: &Line, dialect: Dialect) -> Result<(HealthConfig
     }
     let names = ["interval", "timeout", "start-period", "retries", "start-interval"];
     let known = if dialect == Dialect::Modern { &names[..] } else { &names[..4] };
-    let values = flags(line, known, &[])?;
+    let values = flags(line, known, &[], dialect)?;
     if kind != "CMD" {
         return Err(format!("Unknown type {} in HEALTHCHECK (try CMD)", docker_format::quoted(&kind)));
     }

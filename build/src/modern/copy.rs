@@ -92,7 +92,7 @@ impl Builder<'_, '_> {
             }
             From::Image(name) => {
                 let platform = self.shared.platform.clone();
-                let id = self.find_image(&name, platform.as_ref())?;
+                let id = self.shared.find_image(&name, platform.as_ref())?;
                 (Some(id), self.shared.store.moment().config(id)?.1)
             }
         };

@@ -1,5 +1,7 @@
 //! What each instruction does (moby/buildkit `frontend/dockerfile/dockerfile2llb/convert.go`).
 
+use std::collections::BTreeMap;
+
 use containers::ports::published;
 use images::tree::Tree;
 use jiff::Timestamp;
@@ -8,6 +10,7 @@ use snapshot::schema::gojson::{Empty, StrSlice};
 use snapshot::schema::runconfig::HealthConfig;
 
 use super::cache::{self, Keys};
+use super::globals::Globals;
 use super::stage::Built;
 use super::{Builder, lock};
 use crate::BuildError;
@@ -17,27 +20,29 @@ use crate::expand::{expand_modern, expand_modern_words};
 use crate::instruction::{Action, Instruction};
 use crate::upper::Upper;
 
-impl Builder<'_, '_> {
-    pub(super) fn dispatch(&mut self, built: &mut Built, instruction: &Instruction) -> Result<(), BuildError> {
+/// What variables mean in all stages.
+pub(super) struct Scope<'s> {
+    pub(super) escape: char,
+    pub(super) globals: &'s Globals,
+    /// The build's arguments.
+    pub(super) given: &'s BTreeMap<String, Option<String>>,
+}
+
+impl Scope<'_> {
+    /// Does an instruction that makes no layer. Returns what the history says, if it says anything.
+    pub(super) fn set(&self, built: &mut Built, action: &Action) -> Result<Option<String>, BuildError> {
         let env = built.env.clone();
-        let escape = self.shared.escape;
+        let escape = self.escape;
         let word = |word: &String| expand_modern(word, escape, &env);
-        let note = match &instruction.action {
-            Action::Add(transfer) => return self.transfer(built, true, transfer, &instruction.text),
-            Action::Copy(transfer) => return self.transfer(built, false, transfer, &instruction.text),
-            Action::Run(line, flags) => return self.command(built, line, flags, &instruction.text),
-            Action::Workdir(path) => return self.workdir(built, &word(path)?, &instruction.text),
+        Ok(Some(match action {
+            Action::Add(_) | Action::Copy(_) | Action::Run(..) | Action::Workdir(_) => return Ok(None),
             Action::Arg(pairs) => {
                 let mut note = String::from("ARG");
                 for (key, default) in pairs {
                     let key = word(key)?;
-                    lock(&self.shared.unused).remove(&key);
-                    let given = self.shared.options.arguments.get(&key).cloned().flatten();
-                    let value = match (given, default) {
-                        (Some(given), _) => Some(given),
-                        (None, Some(default)) => Some(expand_modern(default, escape, &built.env)?),
-                        (None, None) => self.shared.globals.get(&key).map(str::to_owned),
-                    };
+                    let default =
+                        default.as_ref().map(|default| expand_modern(default, escape, &built.env)).transpose()?;
+                    let value = self.globals.argument(self.given, &key, default);
                     note += &value.as_ref().map_or_else(|| format!(" {key}"), |value| format!(" {key}={value}"));
                     built.add_argument(&key, value.as_deref());
                 }
@@ -106,7 +111,7 @@ impl Builder<'_, '_> {
             }
             Action::Onbuild(trigger) => {
                 built.run.on_build.get_or_insert_default().push(trigger.clone());
-                return Ok(());
+                return Ok(None);
             }
             Action::Healthcheck(health, start_interval) => {
                 built.run.healthcheck = Some(health.clone());
@@ -134,8 +139,33 @@ impl Builder<'_, '_> {
                 }
                 note
             }
-        };
-        built.note(note);
+        }))
+    }
+}
+
+impl Builder<'_, '_> {
+    pub(super) fn dispatch(&mut self, built: &mut Built, instruction: &Instruction) -> Result<(), BuildError> {
+        let shared = self.shared;
+        let word = |word: &String| expand_modern(word, shared.escape, &built.env);
+        match &instruction.action {
+            Action::Add(transfer) => return self.transfer(built, true, transfer, &instruction.text),
+            Action::Copy(transfer) => return self.transfer(built, false, transfer, &instruction.text),
+            Action::Run(line, flags) => return self.command(built, line, flags, &instruction.text),
+            Action::Workdir(path) => {
+                let path = word(path)?;
+                return self.workdir(built, &path, &instruction.text);
+            }
+            Action::Arg(pairs) => {
+                for (key, _) in pairs {
+                    lock(&shared.unused).remove(&word(key)?);
+                }
+            }
+            _ => {}
+        }
+        let scope = Scope { escape: shared.escape, globals: &shared.globals, given: &shared.options.arguments };
+        if let Some(note) = scope.set(built, &instruction.action)? {
+            built.note(note);
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use images::source::Platform;
 
 use crate::BuildError;
-use crate::expand::expand_modern;
+use crate::expand::Names;
 use crate::instruction::{Action, Dockerfile};
 
 /// Their names and values.
@@ -62,13 +62,38 @@ impl Globals {
         Ok(globals)
     }
 
+    /// Reads them as if the user gave no arguments; `None` where that is not possible.
+    pub(super) fn defaults(file: &Dockerfile, platform: Option<&Platform>, target: Option<&str>) -> Option<Self> {
+        Self::read(file, platform, target, &BTreeMap::new(), &mut BTreeSet::new()).ok()
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.values.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
+    /// Their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().map(|(key, _)| key.as_str())
+    }
+
+    /// The value of an argument that a stage names, with this default.
+    pub(super) fn argument(
+        &self,
+        given: &BTreeMap<String, Option<String>>,
+        key: &str,
+        default: Option<String>,
+    ) -> Option<String> {
+        given.get(key).cloned().flatten().or(default).or_else(|| self.get(key).map(str::to_owned))
+    }
+
     /// Expands a word with what is known before the first stage.
     pub(super) fn expand(&self, text: &str) -> Result<String, BuildError> {
+        self.expand_noting(text, &mut Names::default())
+    }
+
+    /// Expands a word as [`expand`](Self::expand) does, and notes which names it has.
+    pub(super) fn expand_noting(&self, text: &str, names: &mut Names) -> Result<String, BuildError> {
         let env: Vec<String> = self.values.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        Ok(expand_modern(text, self.escape, &env)?)
+        Ok(names.expand(text, self.escape, &env)?)
     }
 }

@@ -6,6 +6,7 @@ use super::named::name_of;
 use crate::BuildError;
 use crate::instruction::mount::Mount;
 use crate::instruction::{Action, Dockerfile, Stage};
+use crate::suggest::nearest;
 
 /// What a stage stands on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +73,10 @@ impl Needed {
             Some(text) => {
                 let number = text.parse::<usize>().ok().filter(|&number| number <= last);
                 let found = position(&names, text).or(number);
-                found.ok_or_else(|| BuildError::Invalid(format!("target stage {} could not be found", quoted(text))))?
+                let meant = nearest(text, names.iter().map(String::as_str).filter(|name| !name.is_empty()));
+                let meant = meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
+                let text = quoted(text);
+                found.ok_or_else(|| BuildError::Invalid(format!("target stage {text} could not be found{meant}")))?
             }
         };
         let mut needed = Self { stages: Vec::new(), bases, names, contexts };
@@ -100,6 +104,11 @@ impl Needed {
 
     /// What `--from` means in the stage with this number.
     pub(super) fn from(&self, text: &str, number: usize) -> Result<From, BuildError> {
+        if text.contains('$') {
+            return Err(BuildError::Invalid(
+                "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround".into(),
+            ));
+        }
         if let Some(found) = position(&self.names[..number], text) {
             return Ok(From::Stage(found));
         }

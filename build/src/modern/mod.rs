@@ -9,6 +9,8 @@
 mod apply;
 mod cache;
 mod caches;
+mod check;
+mod checked;
 mod chmod;
 mod config;
 mod copy;
@@ -39,6 +41,7 @@ use snapshot::ids::ImageId;
 use snapshot::schema::config::ImageConfig;
 
 use self::cache::Records;
+use self::checked::Prepared;
 use self::globals::Globals;
 use self::graph::Needed;
 use self::named::Contexts;
@@ -58,6 +61,8 @@ use crate::{BuildError, platform};
 
 pub use self::cache::is_record;
 pub use self::caches::{cache_last_used, cache_of_volume, digits_of_cache, is_cache_in_use};
+pub use self::check::Warning;
+pub use self::checked::check;
 #[cfg(test)]
 pub(crate) use self::fingerprint::fingerprint;
 pub use self::run::Secret;
@@ -79,19 +84,14 @@ pub(crate) fn build(
     let interrupted = place.interrupted;
     let progress = Progress::new(view);
     progress.instant("[internal] load build definition from Dockerfile")?;
-    let mut file = instruction::read(&context.dockerfile, Dialect::Modern)?;
-    contexts.replace_stages(&mut file);
-    for warning in &file.warnings {
-        progress.warning(warning)?;
-    }
+    let mut before = Vec::new();
+    let prepared = Prepared::read(context, options, platform.as_ref(), &contexts, &mut before);
+    progress.warnings(&before)?;
+    let Prepared { file, globals, needed, unused, mut checks } = prepared?;
     let own = ["docker/dockerfile", "docker.io/docker/dockerfile"];
     if !file.syntax.is_empty() && !own.contains(&file.syntax.split([':', '@']).next().unwrap_or_default()) {
         progress.warning(&format!("syntax {} is not used: there is one frontend here, of Dockerfiles", file.syntax))?;
     }
-    let mut unused = options.arguments.keys().cloned().collect();
-    let target = options.target.as_deref();
-    let globals = Globals::read(&file, platform.as_ref(), target, &options.arguments, &mut unused)?;
-    let needed = Needed::of(&file, target, contexts.names(), |text| globals.expand(text))?;
     if needed.stages.len() > 1 {
         // All threads that build stages share it. Where there is none to be had, commands are refused or not as they would be.
         let _ = containers::own_mounts();
@@ -122,12 +122,24 @@ pub(crate) fn build(
         bases: Mutex::default(),
         unused: Mutex::new(unused),
     };
-    let built = shared.run(&file, interrupted);
+    let built = shared.checked(&file, &context.ignored, &mut checks, || shared.run(&file, interrupted));
     drop(shared);
     // After a failure, too: what was read need not be read again when the Dockerfile is mended.
     context.remember();
     contexts.remember();
     built
+}
+
+/// A stage that stands on an image.
+fn built_on(store: &BuildStore<'_>, image: ImageId) -> Result<Built, BuildError> {
+    let (bytes, layers) = store.moment().config(image)?;
+    let config = ImageConfig::parse(&bytes).map_err(|error| BuildError::Invalid(error.to_string()))?;
+    Ok(Built::on_image(image, &bytes, config, layers))
+}
+
+/// A stage whose platform has a variable without a value.
+fn no_platform(stage: &Stage) -> BuildError {
+    BuildError::Invalid(format!("empty platform value from expression {}", stage.platform))
 }
 
 /// What all stages of a build share.
@@ -173,6 +185,32 @@ pub(crate) struct Builder<'s, 'b> {
 }
 
 impl Shared<'_> {
+    /// The platform of the image that a stage stands on.
+    fn platform_of(&self, stage: &Stage) -> Result<Option<Platform>, BuildError> {
+        if stage.platform.is_empty() {
+            return Ok(self.platform.clone());
+        }
+        let text = self.globals.expand(&stage.platform)?;
+        if text.is_empty() {
+            return Err(no_platform(stage));
+        }
+        let parsed = platform::parse(&text);
+        parsed.map(Some).map_err(|reason| BuildError::Invalid(format!("failed to parse platform {text}: {reason}")))
+    }
+
+    /// The image that a name means; one that is not there is fetched.
+    fn find_image(&self, name: &str, platform: Option<&Platform>) -> Result<ImageId, BuildError> {
+        let key = format!("{name} {}", platform.map(ToString::to_string).unwrap_or_default());
+        // Whoever looks for the same one meanwhile waits.
+        let mut bases = lock(&self.bases);
+        if let Some(known) = bases.get(&key) {
+            return Ok(*known);
+        }
+        let id = self.store.image(name, platform, self.options.pull)?;
+        bases.insert(key, id);
+        Ok(id)
+    }
+
     fn run(&self, file: &Dockerfile, interrupted: &AtomicBool) -> Result<Made, BuildError> {
         let single = self.needed.stages.len() == 1;
         let build = |number: usize| {
@@ -265,37 +303,13 @@ impl Builder<'_, '_> {
 
     /// A stage that stands on an image.
     fn base_stage(&mut self, stage: &Stage, name: &str) -> Result<Built, BuildError> {
-        let platform = match stage.platform.as_str() {
-            "" => self.shared.platform.clone(),
-            text => {
-                let text = self.shared.globals.expand(text)?;
-                let parsed = platform::parse(&text);
-                Some(
-                    parsed
-                        .map_err(|reason| BuildError::Invalid(format!("failed to parse platform {text}: {reason}")))?,
-                )
-            }
-        };
+        let platform = self.shared.platform_of(stage)?;
         let line = format!("[{}{}/{}] FROM {name}", self.name, self.step.0, self.step.1);
         let number = self.begin(&line)?;
-        let image = self.find_image(name, platform.as_ref())?;
-        let (bytes, layers) = self.shared.store.moment().config(image)?;
-        let config = ImageConfig::parse(&bytes).map_err(|error| BuildError::Invalid(error.to_string()))?;
+        let image = self.shared.find_image(name, platform.as_ref())?;
+        let built = built_on(&self.shared.store, image)?;
         self.cached(number)?;
-        Ok(Built::on_image(image, &bytes, config, layers))
-    }
-
-    /// The image that a name means; one that is not there is fetched.
-    fn find_image(&mut self, name: &str, platform: Option<&Platform>) -> Result<ImageId, BuildError> {
-        let key = format!("{name} {}", platform.map(ToString::to_string).unwrap_or_default());
-        // Whoever looks for the same one meanwhile waits.
-        let mut bases = lock(&self.shared.bases);
-        if let Some(known) = bases.get(&key) {
-            return Ok(*known);
-        }
-        let id = self.shared.store.image(name, platform, self.shared.options.pull)?;
-        bases.insert(key, id);
-        Ok(id)
+        Ok(built)
     }
 
     /// A step begins. Returns its number in the progress.
@@ -335,5 +349,5 @@ const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY"
 /// Build arguments that need no `ARG`.
 fn is_predefined(key: &str) -> bool {
     PROXIES.iter().any(|name| *name == key || name.to_lowercase() == key)
-        || matches!(key, "SOURCE_DATE_EPOCH" | "BUILDKIT_INLINE_CACHE")
+        || matches!(key, "SOURCE_DATE_EPOCH" | "BUILDKIT_INLINE_CACHE" | check::ARGUMENT)
 }

@@ -60,7 +60,7 @@ impl Builder<'_, '_> {
             From::Context(name) => return work(&self.named(&name)?, None),
             From::Image(name) => {
                 let platform = self.shared.platform.clone();
-                Some(self.find_image(&name, platform.as_ref())?)
+                Some(self.shared.find_image(&name, platform.as_ref())?)
             }
         };
         let moment = self.shared.store.moment();

@@ -59,6 +59,7 @@ pub(super) fn read<'r>(
             let ended = || ParseError::Heredoc { line: line.number, name: heredoc.name.clone() };
             let (at, row) = rows.next().ok_or_else(ended)?;
             check_length(at, row)?;
+            line.last = at + 1;
             let end = if heredoc.strip_tabs { row.trim_start_matches('\t') } else { row };
             if end == heredoc.name {
                 break;

@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 pub(crate) use heredoc::Heredoc;
-pub(crate) use words::Arguments;
+pub(crate) use words::{Arguments, has_old_form};
 use words::{arguments, split_flags};
 
 /// The longest line: Go's scanner has a buffer of this size.
@@ -78,6 +78,8 @@ pub(crate) struct Parsed {
     pub(crate) escape: char,
     /// What the directive `syntax` names; empty for nothing.
     pub(crate) syntax: String,
+    /// What the directive `check` says, up to its first blank; empty for nothing.
+    pub(crate) check: String,
     /// What docker warns of, each a line.
     pub(crate) warnings: Vec<String>,
     /// The instructions.
@@ -89,6 +91,12 @@ pub(crate) struct Parsed {
 pub(crate) struct Line {
     /// The number of its first line, from 1.
     pub(crate) number: usize,
+    /// The number of its last line, or that of the texts behind it.
+    pub(crate) last: usize,
+    /// Whether there are empty lines within it.
+    pub(crate) gap: bool,
+    /// The last comment before it, and behind the instruction before, that says anything.
+    pub(crate) comment: Option<String>,
     /// The instruction as it was written, continuations joined.
     pub(crate) text: String,
     /// Its name, in lower case.
@@ -110,6 +118,7 @@ struct Directives {
     dialect: Dialect,
     escape: char,
     syntax: String,
+    check: String,
     seen: Vec<String>,
     done: bool,
 }
@@ -139,6 +148,8 @@ impl Directives {
             };
         } else if name == "syntax" {
             self.syntax = value;
+        } else if name == "check" {
+            self.check = value.split_whitespace().next().unwrap_or_default().to_owned();
         }
         self.seen.push(name);
         Ok(())
@@ -165,22 +176,34 @@ fn continued(line: &str, escape: char) -> (&str, bool) {
 pub(crate) fn parse(bytes: &[u8], dialect: Dialect) -> Result<Parsed, ParseError> {
     let text = String::from_utf8_lossy(bytes);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let mut directives = Directives { dialect, escape: '\\', syntax: String::new(), seen: Vec::new(), done: false };
-    let (mut warnings, mut lines) = (Vec::new(), Vec::new());
+    let mut directives = Directives {
+        dialect,
+        escape: '\\',
+        syntax: String::new(),
+        check: String::new(),
+        seen: Vec::new(),
+        done: false,
+    };
+    let (mut warnings, mut lines, mut comment) = (Vec::new(), Vec::new(), None);
     let mut rows = text.lines().map(|row| row.strip_suffix('\r').unwrap_or(row)).enumerate();
     while let Some((at, row)) = rows.next() {
         check_length(at, row)?;
+        let said = row.strip_prefix('#').map(str::trim).filter(|said| !said.is_empty());
         let row = row.trim_start();
         directives.take(row)?;
+        if directives.done {
+            comment = said.map(str::to_owned).or(comment);
+        }
         let row = if row.starts_with('#') { "" } else { row };
         let (start, mut ended) = continued(row, directives.escape);
         if ended && start.is_empty() {
             continue;
         }
         let mut whole = start.to_owned();
-        let mut gap = false;
+        let (mut gap, mut last) = (false, at);
         while !ended {
             let Some((at, row)) = rows.next() else { break };
+            last = at;
             check_length(at, row)?;
             if is_comment(row) {
                 continue;
@@ -197,6 +220,7 @@ pub(crate) fn parse(bytes: &[u8], dialect: Dialect) -> Result<Parsed, ParseError
             warnings.push(format!("[WARNING]: Empty continuation line found in:\n    {whole}"));
         }
         let mut line = instruction(&whole, at + 1, directives.escape)?;
+        (line.last, line.gap, line.comment) = (last + 1, gap, comment.take());
         if dialect == Dialect::Modern {
             heredoc::read(&mut line, directives.escape, &mut rows)?;
         }
@@ -208,7 +232,8 @@ pub(crate) fn parse(bytes: &[u8], dialect: Dialect) -> Result<Parsed, ParseError
     if lines.is_empty() {
         return Err(ParseError::NoInstructions);
     }
-    Ok(Parsed { escape: directives.escape, syntax: directives.syntax, warnings, lines })
+    let Directives { escape, syntax, check, .. } = directives;
+    Ok(Parsed { escape, syntax, check, warnings, lines })
 }
 
 /// Refuses a line, by its number from 0, that is too long.
@@ -223,7 +248,8 @@ fn instruction(text: &str, number: usize, escape: char) -> Result<Line, ParseErr
     let (flags, rest) = split_flags(rest.trim_start_matches(words::is_blank));
     let name = name.to_lowercase();
     let arguments = arguments(&name, rest.trim(), escape)?;
-    Ok(Line { number, text: trimmed.to_owned(), name, flags, arguments, heredocs: Vec::new() })
+    let (text, heredocs) = (trimmed.to_owned(), Vec::new());
+    Ok(Line { number, last: number, gap: false, comment: None, text, name, flags, arguments, heredocs })
 }
 
 #[cfg(test)]

@@ -102,8 +102,10 @@ fn json(rest: &str) -> Result<Option<Arguments>, ParseError> {
 /// equals sign.
 fn pairs(name: &'static str, rest: &str, escape: char) -> Result<Vec<(String, String)>, ParseError> {
     let words = quoted_words(rest, escape);
-    let Some(first) = words.first() else { return Ok(Vec::new()) };
-    if !first.contains('=') {
+    if words.is_empty() {
+        return Ok(Vec::new());
+    }
+    if is_old_form(&words) {
         let (key, value) = rest.split_once(is_blank).ok_or(ParseError::TwoArguments(name))?;
         return Ok(vec![(key.to_owned(), value.trim_start_matches(is_blank).to_owned())]);
     }
@@ -112,6 +114,17 @@ fn pairs(name: &'static str, rest: &str, escape: char) -> Result<Vec<(String, St
         parts.ok_or_else(|| ParseError::NoEquals(docker_format::quoted(word)))
     };
     words.iter().map(pair).collect()
+}
+
+/// Whether the words of `ENV` or `LABEL` are one pair without an equals sign.
+fn is_old_form(words: &[String]) -> bool {
+    words.first().is_some_and(|first| !first.contains('='))
+}
+
+/// Whether an instruction, as it was written, is one of pairs in the old form.
+pub(crate) fn has_old_form(text: &str, escape: char) -> bool {
+    let (_, rest) = text.split_once(is_blank).unwrap_or_default();
+    is_old_form(&quoted_words(split_flags(rest).1, escape))
 }
 
 /// Words that blanks separate, but not within quotes or behind an escape. Quotes and escapes stay.

@@ -29,6 +29,16 @@ pub mod until;
 
 pub use template::{quoted, quoted_char};
 
+/// A truth value, in the forms that Go's `strconv.ParseBool` accepts.
+#[must_use]
+pub fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 /// As much of a text as takes up `width` columns, the last one an ellipsis if there is more (docker/cli v20.10.24
 /// `cli/command/formatter/displayutils.go`).
 #[must_use]

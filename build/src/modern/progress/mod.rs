@@ -8,6 +8,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::check::{self, Warning};
 use crate::BuildError;
 use crate::output::CommandOutput;
 
@@ -87,6 +88,11 @@ impl<'t> Progress<'t> {
 
     pub(super) fn warning(&self, text: &str) -> Result<(), BuildError> {
         told(self.state().view.warning(text.trim_end()))
+    }
+
+    /// What is not as it should be in the Dockerfile.
+    pub(super) fn warnings(&self, all: &[Warning]) -> Result<(), BuildError> {
+        if all.is_empty() { Ok(()) } else { self.warning(&check::list(all)) }
     }
 
     /// A step begins. Returns its number.

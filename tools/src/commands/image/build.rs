@@ -2,6 +2,7 @@
 
 mod attest;
 mod cache;
+mod check;
 mod flags;
 mod output;
 mod terminal;
@@ -30,8 +31,8 @@ const BAD_FLAG: u8 = 125;
 
 pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Result<ExitCode> {
     args.refuse_unsupported()?;
-    let chosen = || Ok::<_, String>((args.options()?, args.outputs()?, args.caches()?));
-    let (mut options, outputs, (cache_from, cache_to)) = match chosen() {
+    let chosen = || Ok::<_, String>((args.options()?, args.outputs()?, args.caches()?, args.only_checks()?));
+    let (mut options, outputs, (cache_from, cache_to), only_checks) = match chosen() {
         Ok(chosen) => chosen,
         Err(reason) => {
             out::complain(NAME, &reason);
@@ -92,6 +93,9 @@ pub(crate) fn run(args: &Args, root: &Path, driver: Option<&str>) -> anyhow::Res
         download: &download,
         now: rfc3339_nano(&Zoned::now()),
     };
+    if only_checks {
+        return check::run(args, &place, &options);
+    }
     let shown = !options.classic && args.wants_terminal()?;
     let made = attempt(args, &place, &options, &mut talk, shown);
     talk.end(made.is_ok())?;

@@ -41,6 +41,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CACHE")]
     cache_to: Vec<String>,
 
+    /// What is done: `build`, or `check`, which is --check
+    #[arg(long, value_name = "METHOD", default_value = "build", hide_default_value = true)]
+    call: String,
+
+    /// Build nothing; print what is not as it should be in the Dockerfile
+    #[arg(long)]
+    check: bool,
+
     /// Build as docker's classic builder does: an image for each step, and a cache that it shares with dockerd
     #[arg(long)]
     classic: bool,
@@ -224,6 +232,22 @@ impl Args {
             epoch: epoch.or(self.reproducible.then_some(0)),
             reproducible: self.reproducible,
         })
+    }
+
+    /// Whether the Dockerfile is looked at, and nothing is built.
+    ///
+    /// # Errors
+    /// Another thing is to be done, which is not known here.
+    pub(super) fn only_checks(&self) -> Result<bool, String> {
+        let checks = match self.call.as_str() {
+            "" | "build" => self.check,
+            "check" => true,
+            other => return Err(format!("--call {other} is not known here; build and check are")),
+        };
+        if checks && self.is_classic()? {
+            return Err("--check is not known to the classic builder".into());
+        }
+        Ok(checks)
     }
 
     /// Whether a build shows its steps on the terminal of standard error.

@@ -132,6 +132,38 @@ fn root_a_record_at_a_wrong_place_and_without_its_directory_is_mended() {
     testkit::assert_none("mended", &testkit::tree_changes(&before, &lasting(&root)));
 }
 
+/// Of two records that name one directory, the one whose files are elsewhere is told where: nothing is dropped.
+#[test]
+fn root_a_record_that_names_the_directory_of_another_layer_is_mended() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (archive, original, root) =
+        (dir.path().join("image.tar"), dir.path().join("original"), dir.path().join("root"));
+    let tars =
+        [tarfile::file("a", "a"), tarfile::dir("only"), tarfile::file("b", "b")].map(|file| tarfile::tar(&[file]));
+    fs::write(&archive, DockerArchive::new("shared:1", &tars).build()).unwrap();
+    import(&archive, &original, &[]);
+    let before = lasting(&original);
+    let layers = StoreFiles::read(&original).layers;
+    let mut report = Vec::new();
+    for (layer, own) in &layers {
+        for (_, other) in layers.iter().filter(|(other, _)| *other != layer) {
+            copy(&original, &root);
+            let records = root.join("image/overlay2/layerdb/sha256");
+            fs::write(records.join(layer.trim_start_matches("sha256:")).join("cache-id"), &other.cache_id).unwrap();
+            let said = repair(&root, &[], &["--apply"]);
+            let changes = testkit::tree_changes(&before, &lasting(&root));
+            if said.status != Some(0) || !changes.is_empty() {
+                report.push(format!("{own:?} in {other:?}: {} {} {changes:?}", said.report, said.stderr));
+            }
+            fs::remove_dir_all(&root).unwrap();
+        }
+    }
+    testkit::assert_none("directories of others", &report);
+}
+
 /// With any directory the journal of a layer without bytes makes its diff id. Only the one that has its names is its own.
 #[test]
 fn root_the_directory_of_a_layer_without_bytes_is_the_one_with_its_names() {

@@ -26,9 +26,9 @@ impl RepairPlanner<'_> {
             _ => None,
         }));
         for finding in findings {
-            // Of two layers that share a directory, one record is dropped. That settles the finding about the other
-            // layer.
-            let parted = matches!(&finding.cause, Cause::DirectoryShared { with } if self.about.dropped.contains(with));
+            // Of two layers that share a directory, one record is mended or dropped. That settles the finding about the other layer.
+            let parted =
+                matches!(&finding.cause, Cause::DirectoryShared { with } if known.contains(&Subject::Layer(*with)));
             if !self.is_chosen_finding(&finding) || parted {
                 continue;
             }

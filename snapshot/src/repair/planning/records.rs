@@ -73,7 +73,7 @@ impl RepairPlanner<'_> {
         }
         let unread = broken.iter().find_map(|(_, said)| said.unread.clone()).or_else(|| self.unread_stack());
         self.unread = self.unread.take().or(unread);
-        self.part_shared_directories();
+        broken.extend(self.part_shared_directories());
         self.sort_by_depth(&mut broken);
         let mut search = Search::new(self, names);
         for (layer, said) in broken {
@@ -104,17 +104,18 @@ impl RepairPlanner<'_> {
         broken.sort_by_cached_key(|(layer, _)| depths.of(*layer, below));
     }
 
-    /// Of the records that name the same directory, keeps the one whose files are in it. The others are dropped, and
-    /// their layers can be added again. If none has its files there, or one of them cannot be read, nothing is done.
-    fn part_shared_directories(&mut self) {
+    /// Of the records that name the same directory, keeps the one whose files are in it. Returns the others as records that do not say
+    /// where their layer is. If none has its files there, or one of them cannot be read, nothing is done.
+    fn part_shared_directories(&mut self) -> Vec<(ChainId, RecordFields)> {
         let mut by_directory: BTreeMap<CacheId, Vec<ChainId>> = BTreeMap::new();
         for record in self.records.values() {
             by_directory.entry(record.cache_id.clone()).or_default().push(record.chain_id);
         }
+        let mut parted = Vec::new();
         for (directory, layers) in by_directory.into_iter().filter(|(_, layers)| layers.len() > 1) {
             let found: Result<Vec<bool>, String> = layers
                 .iter()
-                .map(|layer| Ok(self.replayed(*layer, &directory)? == self.records.get(layer).map(|own| own.diff_id)))
+                .map(|layer| self.is_directory_of(*layer, &directory, self.records[layer].diff_id))
                 .collect();
             let cause = "another layer's record names the same directory";
             let (owner, cause) = match found {
@@ -123,14 +124,16 @@ impl RepairPlanner<'_> {
             };
             for layer in layers.into_iter().filter(|layer| Some(*layer) != owner) {
                 self.records.remove(&layer);
-                self.broken.insert(layer, cause.clone());
-                if owner.is_some() {
-                    self.step(Subject::Layer(layer), cause.as_str(), Mending::DropRecord { layer });
-                } else {
-                    self.cannot(Subject::Layer(layer), cause.as_str(), Advice::LookAtFile);
+                match self.layers.fields(layer) {
+                    Ok(Some(said)) if owner.is_some() => {
+                        parted.push((layer, RecordFields { cache_id: Err(cause.clone()), ..said }));
+                    }
+                    Err(error) => self.leave(layer, with_causes(&error)),
+                    Ok(_) => self.leave(layer, cause.clone()),
                 }
             }
         }
+        parted
     }
 
     /// The directories that belong to mounts, and to which. Containers write to them, so they are no layers'.

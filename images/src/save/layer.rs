@@ -16,8 +16,7 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 use layerfs::compress::encode::Encoding;
 use layerfs::{DiffId, Digest, Hasher, LayerFiles};
 use rustix::fd::OwnedFd;
-use tarsplit::JournalError;
-use tarsplit::assemble::assemble;
+use tarsplit::assemble::Assembler;
 use tarsplit::journal::EntryReader;
 
 use super::compressor::{Compressed, Compressor};
@@ -78,32 +77,27 @@ pub(super) fn write(stored: Stored, to: To<'_, '_>, writing: &Writing<'_>) -> Re
             Encoding::None => None,
             encoding => Some(Compressor::start(scope, encoding, writing.threads)),
         };
-        let mut pieces = Pieces {
-            length: writing.encoding.block_len(),
-            piece: Vec::with_capacity(writing.encoding.block_len()),
-            spare: VecDeque::new(),
-            to,
-            hashing,
-            compressor,
-            written: 0,
-            writing,
-            stopped: false,
-        };
-        let entries = EntryReader::new(BufReader::new(journal));
-        let assembled = assemble(entries, &files, &mut pieces).map_err(|error| match error {
-            JournalError::Write { .. } if pieces.stopped => SaveError::Interrupted,
-            JournalError::Write { source } => pieces.to.failed()(source),
-            source => SaveError::Layer { diff_id, source },
-        });
-        assembled?;
+        let length = writing.encoding.block_len();
+        let mut pieces = Pieces { length, spare: VecDeque::new(), to, hashing, compressor, written: 0, writing };
+        let mut assembler = Assembler::new(EntryReader::new(BufReader::new(journal)), &files);
+        loop {
+            let mut piece = pieces.take_spare();
+            let filled = assembler.fill(&mut piece).map_err(|source| SaveError::Layer { diff_id, source })?;
+            piece.truncate(filled);
+            if filled > 0 {
+                pieces.send(piece)?;
+            }
+            if filled < length {
+                break;
+            }
+        }
         pieces.finish(diff_id)
     })
 }
 
-/// Cuts the tar into pieces of one length, and gives each piece to the hasher and to the output.
+/// Takes the tar in pieces of one length, and gives each piece to the hasher and to the output.
 struct Pieces<'s, 'o, 'd, 'w> {
     length: usize,
-    piece: Vec<u8>,
     /// Pieces to be used again. The hasher and the compressor may still hold some of them.
     spare: VecDeque<Arc<Vec<u8>>>,
     to: To<'o, 'd>,
@@ -111,27 +105,24 @@ struct Pieces<'s, 'o, 'd, 'w> {
     compressor: Option<Compressor>,
     written: u64,
     writing: &'w Writing<'w>,
-    stopped: bool,
 }
 
 impl Pieces<'_, '_, '_, '_> {
-    fn send(&mut self) -> io::Result<()> {
+    fn send(&mut self, piece: Vec<u8>) -> Result<(), SaveError> {
         if self.writing.interrupted.load(Ordering::Relaxed) {
-            self.stopped = true;
-            return Err(io::Error::other("interrupted"));
+            return Err(SaveError::Interrupted);
         }
-        let next = self.take_spare();
-        let piece = Arc::new(std::mem::replace(&mut self.piece, next));
+        let piece = Arc::new(piece);
         self.hashing.add(&piece);
         (self.writing.advance)(piece.len() as u64);
         match &mut self.compressor {
             None => {
-                self.to.write(&piece)?;
+                self.to.write(&piece).map_err(self.to.failed())?;
                 self.written += piece.len() as u64;
             }
             Some(compressor) => {
-                for block in compressor.add(&piece)? {
-                    self.to.write(&block)?;
+                for block in compressor.add(&piece).map_err(self.to.failed())? {
+                    self.to.write(&block).map_err(self.to.failed())?;
                 }
             }
         }
@@ -139,28 +130,20 @@ impl Pieces<'_, '_, '_, '_> {
         Ok(())
     }
 
-    /// An empty buffer: that of the oldest piece if nobody else holds it any more, else a new one.
+    /// A buffer of the length of a piece: that of the oldest piece if nobody else holds it any more, else a new one.
     fn take_spare(&mut self) -> Vec<u8> {
         match self.spare.pop_front().map(Arc::try_unwrap) {
-            Some(Ok(mut piece)) => {
-                piece.clear();
-                piece
-            }
+            Some(Ok(piece)) => piece,
             Some(Err(held)) => {
                 // Pieces are let go of in this order, so if this one is held, the others are, too.
                 self.spare.push_front(held);
-                Vec::with_capacity(self.length)
+                vec![0; self.length]
             }
-            None => Vec::with_capacity(self.length),
+            None => vec![0; self.length],
         }
     }
 
     fn finish(mut self, diff_id: DiffId) -> Result<(Digest, u64), SaveError> {
-        let rest = if self.piece.is_empty() { Ok(()) } else { self.send() };
-        match rest {
-            Err(_) if self.stopped => return Err(SaveError::Interrupted),
-            rest => rest.map_err(self.to.failed())?,
-        }
         let ended = match self.compressor.take() {
             None => Ok(None),
             Some(compressor) => compressor.finish(|block| self.to.write(block)).map(Some),
@@ -171,21 +154,6 @@ impl Pieces<'_, '_, '_, '_> {
             return Err(SaveError::Differs { diff_id, found });
         }
         Ok(compressed.map_or((found, self.written), |Compressed { digest, size }| (digest, size)))
-    }
-}
-
-impl Write for Pieces<'_, '_, '_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let now = bytes.len().min(self.length - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..now]);
-        if self.piece.len() == self.length {
-            self.send()?;
-        }
-        Ok(now)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

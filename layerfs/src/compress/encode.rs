@@ -17,7 +17,7 @@ pub enum Encoding {
     None,
     /// RFC 1952, at a level from 1 to 9.
     Gzip(u32),
-    /// RFC 8878, at a level from 1 to 19.
+    /// RFC 8878, at a level from 1 to 19, or, faster and larger, from -1 to -50.
     Zstd(i32),
 }
 
@@ -38,7 +38,7 @@ impl Encoding {
 
 /// A text that names no [`Encoding`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is not none, gzip, gzip=1 to gzip=9, zstd, or zstd=1 to zstd=19")]
+#[error("{found:?} is not none, gzip, gzip=1 to gzip=9, zstd, zstd=1 to zstd=19, or zstd=-1 to zstd=-50")]
 pub struct InvalidEncoding {
     found: String,
 }
@@ -53,15 +53,15 @@ impl FromStr for Encoding {
     fn from_str(text: &str) -> Result<Self, InvalidEncoding> {
         let invalid = || InvalidEncoding { found: text.chars().take(100).collect() };
         let (codec, level) = match text.split_once('=') {
-            Some((codec, level)) => (codec, Some(level.parse::<u8>().map_err(|_| invalid())?)),
+            Some((codec, level)) => (codec, Some(level.parse::<i8>().map_err(|_| invalid())?)),
             None => (text, None),
         };
         match (codec, level) {
             ("none", None) => Ok(Self::None),
             ("gzip", None) => Ok(Self::GZIP),
-            ("gzip", Some(level @ 1..=9)) => Ok(Self::Gzip(level.into())),
+            ("gzip", Some(level @ 1..=9)) => Ok(Self::Gzip(level.unsigned_abs().into())),
             ("zstd", None) => Ok(Self::Zstd(3)),
-            ("zstd", Some(level @ 1..=19)) => Ok(Self::Zstd(level.into())),
+            ("zstd", Some(level @ (1..=19 | -50..=-1))) => Ok(Self::Zstd(level.into())),
             _ => Err(invalid()),
         }
     }
@@ -139,8 +139,10 @@ mod tests {
                 let gzip = encoded(Encoding::Gzip(6), data, block);
                 flate2::read::MultiGzDecoder::new(gzip.as_slice()).read_to_end(&mut plain).unwrap();
                 assert!(plain == data, "gzip, {length} bytes in blocks of {block}");
-                let plain = zstd::decode_all(encoded(Encoding::Zstd(3), data, block).as_slice()).unwrap();
-                assert!(plain == data, "zstd, {length} bytes in blocks of {block}");
+                for level in [3, -5] {
+                    let plain = zstd::decode_all(encoded(Encoding::Zstd(level), data, block).as_slice()).unwrap();
+                    assert!(plain == data, "zstd {level}, {length} bytes in blocks of {block}");
+                }
             }
         }
     }
@@ -153,11 +155,15 @@ mod tests {
             ("gzip=9", Encoding::Gzip(9)),
             ("zstd", Encoding::Zstd(3)),
             ("zstd=19", Encoding::Zstd(19)),
+            ("zstd=-5", Encoding::Zstd(-5)),
         ] {
             assert_eq!(text.parse(), Ok(encoding));
             assert!(encoding.to_string().starts_with(text));
         }
-        for bad in ["", "gzip=0", "gzip=10", "zstd=20", "zstd=-1", "none=1", "xz", "gzip=", "GZIP"] {
+        for bad in [
+            "", "gzip=0", "gzip=10", "gzip=-1", "zstd=0", "zstd=20", "zstd=-51", "zstd=256", "none=1", "xz", "gzip=",
+            "GZIP",
+        ] {
             assert!(bad.parse::<Encoding>().is_err(), "{bad}");
         }
     }

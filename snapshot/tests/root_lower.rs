@@ -83,6 +83,11 @@ fn root_lower_must_name_the_chain() {
     std::fs::remove_file(link.join(&links[2])).unwrap();
     std::os::unix::fs::symlink(format!("../{}/diff", ids[1]), link.join(&links[2])).unwrap();
     assert_eq!(code(&ids[1..]), "lower-misled");
+    let fresh = AnyDriver::open(&root, "overlay2").unwrap().unwrap();
+    let said = fresh.damage(&ids[0], &ids[1..]).unwrap().unwrap().to_string();
+    let expected =
+        format!("{}/lower stands on l/{}, which does not lead to {}", layer(&ids[0]).display(), links[2], ids[2]);
+    assert_eq!(said, expected);
     std::fs::write(layer(&ids[0]).join("link"), "../x").unwrap();
     assert_eq!(code(&ids[1..]), "driver-invalid");
 }

@@ -142,6 +142,12 @@ fn what_is_not_used_is_decoded_as_well() {
     ] {
         assert!(matches!(segment(bad), Err(JournalError::Entry { .. })), "{bad}");
     }
+    for (bad, reason) in [
+        ("0,\"x\\u0041\u{1}\":0", "control character (\\u0000-\\u001F) found while parsing a string"),
+        (&deep(10_000), "lists and objects are more than 10,000 deep"),
+    ] {
+        assert_eq!(segment(bad).unwrap_err().to_string(), format!("tar-split journal, entry 0: {reason}"));
+    }
     assert_eq!(read("null\n").unwrap(), [Entry::Unknown]);
     for bad in ["1\n", "\"a\"\n", "[]\n", "true\n"] {
         assert!(matches!(read(bad), Err(JournalError::Entry { .. })), "{bad}");

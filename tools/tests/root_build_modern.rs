@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
+use testkit::run::{Input, run};
 
 fn place(dir: &TempDir) -> (PathBuf, PathBuf) {
     let (root, context) = (testkit::empty_root(dir, "root"), dir.path().join("context"));
@@ -30,6 +31,29 @@ fn build(root: &Path, context: &Path, dockerfile: &str, options: &[&str]) -> (St
     assert!(output.status.success(), "{said}");
     assert!(output.stdout.is_empty());
     (std::fs::read_to_string(id).unwrap(), said)
+}
+
+/// What makes no sense is refused before anything is done.
+#[test]
+fn what_a_build_cannot_do_is_said() {
+    if !testkit::is_root() {
+        return;
+    }
+    let dir = testkit::scratch();
+    let (root, context) = place(&dir);
+    std::fs::write(context.join("Dockerfile"), "FROM layerfs-test/busybox:1\nRUN --network=some true\n").unwrap();
+    for (options, status, words) in [
+        (&["--call", "outline"][..], 125, "--call outline is not known here; build and check are"),
+        (&["--classic", "--check"], 125, "--check is not known to the classic builder"),
+        (&[], 1, "dockerfile parse error line 2: invalid network mode \"some\""),
+        (&["--check"], 1, "dockerfile parse error line 2: invalid network mode \"some\""),
+    ] {
+        let mut command = Command::new(testkit::program("layerfs"));
+        command.arg("--root").arg(&root).arg("build").args(options).arg(&context).env_remove("DOCKER_BUILDKIT");
+        let ran = run(command, Input::Nothing);
+        assert!(ran.code == Some(status) && ran.stderr.contains(words), "{options:?}: {:?} {}", ran.code, ran.stderr);
+    }
+    assert_eq!(testkit::made_by_layerfs(&root, &["image", "ls", "-aq"]).lines().count(), 1);
 }
 
 fn assert_whole(root: &Path) {

@@ -10,7 +10,7 @@ use snapshot::schema::runconfig::HealthConfig;
 use self::flags::{flags, modern_flags};
 use self::healthcheck::healthcheck;
 use self::mount::Mount;
-use crate::parser::{self, Arguments, Dialect, Heredoc, Line, ParseError};
+use crate::parser::{self, Arguments, Dialect, Heredoc, Line, ParseError, Parsed};
 use crate::suggest::nearest;
 
 /// An instruction that cannot be taken. The texts are docker's.
@@ -142,11 +142,18 @@ pub(crate) struct Dockerfile {
 /// # Errors
 /// [`InstructionError`]
 pub(crate) fn read(bytes: &[u8], dialect: Dialect) -> Result<Dockerfile, InstructionError> {
-    let parsed = parser::parse(bytes, dialect).map_err(InstructionError::Parse)?;
+    read_parsed(&parser::parse(bytes, dialect).map_err(InstructionError::Parse)?, dialect)
+}
+
+/// Reads a Dockerfile that has been taken apart.
+///
+/// # Errors
+/// [`InstructionError`]
+pub(crate) fn read_parsed(parsed: &Parsed, dialect: Dialect) -> Result<Dockerfile, InstructionError> {
     let mut file = Dockerfile {
         escape: parsed.escape,
-        syntax: parsed.syntax,
-        warnings: parsed.warnings,
+        syntax: parsed.syntax.clone(),
+        warnings: parsed.warnings.clone(),
         arguments: Vec::new(),
         stages: Vec::new(),
     };
@@ -171,9 +178,18 @@ pub(crate) fn read(bytes: &[u8], dialect: Dialect) -> Result<Dockerfile, Instruc
 /// # Errors
 /// The reason, in docker's words.
 pub(crate) fn read_trigger(text: &str, dialect: Dialect) -> Result<Instruction, String> {
+    read_trigger_line(text, dialect).map(|(_, instruction)| instruction)
+}
+
+/// As [`read_trigger`], with the line that the instruction is.
+///
+/// # Errors
+/// As of [`read_trigger`].
+pub(crate) fn read_trigger_line(text: &str, dialect: Dialect) -> Result<(Line, Instruction), String> {
     let parsed = parser::parse(text.as_bytes(), dialect).map_err(|error| error.to_string())?;
-    let [line] = parsed.lines.as_slice() else { return Err("onbuild trigger should be a single expression".into()) };
-    Ok(Instruction { text: line.text.clone(), action: action(line, dialect)? })
+    let [line] = <[Line; 1]>::try_from(parsed.lines).map_err(|_| "onbuild trigger should be a single expression")?;
+    let instruction = Instruction { text: line.text.clone(), action: action(&line, dialect)? };
+    Ok((line, instruction))
 }
 
 fn stage(line: &Line, dialect: Dialect) -> Result<Stage, String> {
@@ -380,7 +396,7 @@ const NAMES: [&str; 18] = [
 
 /// The message about an instruction that BuildKit does not know, with the one that may have been meant.
 fn unknown_instruction(line: &Line) -> String {
-    let written = line.text.split_whitespace().next().unwrap_or_default();
+    let written = line.written();
     let meant = nearest(&line.name, NAMES).map(|meant| {
         let is_upper = written == written.to_uppercase();
         format!(" (did you mean {}?)", if is_upper { meant.to_uppercase() } else { meant.to_owned() })

@@ -19,6 +19,11 @@ pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
     nearest
 }
 
+/// What a message says of the known word that may have been meant, with a mark before it; nothing if none is near.
+pub(crate) fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>, mark: &str) -> String {
+    nearest(word, known).map(|meant| format!(" (did you mean {mark}{meant}?)")).unwrap_or_default()
+}
+
 /// How many letters must be put in, taken out or replaced to make one word of another.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();

@@ -27,10 +27,7 @@ struct Checked {
 
 impl Checked {
     fn start() -> Option<Self> {
-        let (engines, turn) = testkit::engines::engines()?;
-        let engine = engines.into_iter().find(|engine| testkit::engines::version(engine).starts_with("28.")).unwrap();
-        assert!(engine.buildx.exists(), "{} is missing: run `just engines`", engine.buildx.display());
-        let both = Both::start(&engine, turn);
+        let (both, engine) = Both::with_buildx()?;
         for (name, text) in [
             ("kept", "kept"),
             ("ignored", "ignored"),

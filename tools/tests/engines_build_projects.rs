@@ -66,8 +66,7 @@ fn build_all(engine: &Engine, turn: Turn, can_read: impl Fn(&DockerfileCase) -> 
 #[test]
 fn projects_become_what_buildkit_of_docker_28_makes_of_them() {
     let Some((engines, turn)) = testkit::engines::engines() else { return };
-    let engine = engines.iter().find(|engine| testkit::engines::version(engine).starts_with("28.")).unwrap();
-    build_all(engine, turn, |_| true);
+    build_all(testkit::engines::docker_28(&engines), turn, |_| true);
 }
 
 #[test]

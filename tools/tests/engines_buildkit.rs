@@ -41,7 +41,7 @@ const SAMPLE: [&str; 21] = [
 /// A newer daemon, and a store of ours, both with the base image, and the context of the cases.
 fn start() -> Option<(Both, Engine)> {
     let (engines, turn) = testkit::engines::engines()?;
-    let engine = engines.into_iter().find(|engine| testkit::engines::version(engine).starts_with("28.")).unwrap();
+    let engine = testkit::engines::docker_28(&engines).clone();
     let both = Both::start(&engine, turn);
     buildsupport::make_context(&both.context);
     Some((both, engine))

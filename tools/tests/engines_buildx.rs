@@ -38,10 +38,7 @@ struct Caches {
 
 impl Caches {
     fn start() -> Option<Self> {
-        let (engines, turn) = testkit::engines::engines()?;
-        let engine = engines.into_iter().find(|engine| testkit::engines::version(engine).starts_with("28.")).unwrap();
-        assert!(engine.buildx.exists(), "{} is missing: run `just engines`", engine.buildx.display());
-        let both = Both::start(&engine, turn);
+        let (both, engine) = Both::with_buildx()?;
         std::fs::create_dir(&both.context).unwrap();
         std::fs::write(both.context.join("one"), "one\n").unwrap();
         write_dockerfile(&both.context, STAGES);

@@ -10,17 +10,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use testkit::dockerd::Dockerd;
-use testkit::engines::{self, CONTAINERD, Engine};
+use testkit::engines::{self, CONTAINERD};
 use testkit::fault_registry::{FaultRegistry, Served};
 use testkit::image::pack;
 use testkit::run::until;
 use testkit::{layerfs_on, store, synthetic};
 
 const DAEMON: &str = "containerd/daemon";
-
-fn engine(engines: &[Engine]) -> &Engine {
-    engines.iter().find(|engine| engines::version(engine).starts_with("28.")).unwrap()
-}
 
 fn load(root: &Path, archive: &Path) -> String {
     let loaded = layerfs_on(root, &["--store", "containerd", "image", "load", "-q", "-i", archive.to_str().unwrap()]);
@@ -79,7 +75,7 @@ fn assert_nothing_left(root: &Path) {
 #[test]
 fn engines_containerd_finds_what_it_would_have_loaded() {
     let Some((engines, _turn)) = engines::engines() else { return };
-    let engine = engine(&engines);
+    let engine = engines::docker_28(&engines);
     let dir = testkit::scratch();
     let reference = dir.path().join("reference");
     // A docker archive with layers that images share, one that is an OCI layout as well, and layouts with compressed layers.
@@ -132,7 +128,7 @@ fn engines_containerd_finds_what_it_would_have_loaded() {
 #[test]
 fn engines_containerd_works_on_with_what_was_loaded() {
     let Some((engines, _turn)) = engines::engines() else { return };
-    let engine = engine(&engines);
+    let engine = engines::docker_28(&engines);
     let dir = testkit::scratch();
     let root = dir.path().join("root");
     let busybox = testkit::golden("busybox-20.10.tar");
@@ -324,7 +320,7 @@ fn root_containerd_store_is_made_in_one_step() {
 #[test]
 fn engines_containerd_finds_what_it_would_have_pulled() {
     let Some((engines, _turn)) = engines::engines() else { return };
-    let engine = engine(&engines);
+    let engine = engines::docker_28(&engines);
     let dir = testkit::scratch();
     let plain = synthetic::layers(1 << 18, 20);
     let layers: Vec<_> = plain.into_iter().map(|plain| (plain.clone(), pack("gzip", &plain))).collect();

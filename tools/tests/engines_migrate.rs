@@ -18,10 +18,6 @@ use testkit::{Random, TreeState, layerfs_on, store};
 const OVERLAY2: &[&str] = &["--storage-driver=overlay2"];
 const BUSYBOX: &str = "layerfs-test/busybox:1";
 
-fn engine(engines: &[Engine]) -> &Engine {
-    engines.iter().find(|engine| engines::version(engine).starts_with("28.")).unwrap()
-}
-
 fn migrate(root: &Path, flags: &[&str]) -> Output {
     layerfs_on(root, &[&["system", "migrate", "-q"], flags].concat())
 }
@@ -103,7 +99,7 @@ fn filled_by(engine: &Engine, dir: &Path, flags: &[&str]) -> (PathBuf, Vec<Strin
 #[test]
 fn engines_migrated_images_and_containers_go_on_in_containerd() {
     let Some((engines, _turn)) = engines::engines() else { return };
-    let engine = engine(&engines);
+    let engine = engines::docker_28(&engines);
     let dir = testkit::scratch();
     let root = testkit::empty_root(&dir, "root");
     let daemon = Dockerd::start_engine(engine, &root, OVERLAY2);
@@ -157,7 +153,7 @@ fn engines_migrated_images_and_containers_go_on_in_containerd() {
 #[test]
 fn engines_migration_is_undone() {
     let Some((engines, _turn)) = engines::engines() else { return };
-    let engine = engine(&engines);
+    let engine = engines::docker_28(&engines);
     let dir = testkit::scratch();
     let (root, before) = filled(engine, dir.path());
     let parts = ["overlay2", "image", "containers", "volumes"];
@@ -303,7 +299,7 @@ fn root_killed_migrations_are_done_again_or_undone() {
 #[test]
 fn engines_killed_migrations_leave_what_docker_goes_on_with() {
     let Some((engines, _turn)) = engines::engines() else { return };
-    let engine = engine(&engines);
+    let engine = engines::docker_28(&engines);
     let dir = testkit::scratch();
     let (root, before) = filled(engine, dir.path());
     let told_by = |flags: &[&str]| {
@@ -349,7 +345,7 @@ fn engines_killed_migrations_leave_what_docker_goes_on_with() {
 #[test]
 fn engines_containers_come_back_to_overlay2() {
     let Some((engines, _turn)) = engines::engines() else { return };
-    let engine = engine(&engines);
+    let engine = engines::docker_28(&engines);
     let dir = testkit::scratch();
     let (root, before) = filled_by(engine, dir.path(), CONTAINERD);
     let told_by = |flags: &[&str]| {
@@ -442,7 +438,7 @@ fn engines_migrated_images_keep_the_digests_of_registries() {
     if !Registry::installed("engines") {
         return;
     }
-    let engine = engine(&engines);
+    let engine = engines::docker_28(&engines);
     let dir = testkit::scratch();
     let registry = Registry::start(&dir.path().join("registry"));
     let name = |rest: &str| format!("{}/{rest}", registry.host);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::parser::{Dialect, Line};
-use crate::suggest::nearest;
+use crate::suggest::did_you_mean;
 
 /// The values of the flags `known`, empty for those that are not given; of those in `several` any number may be given.
 pub(super) fn flags(line: &Line, known: &[&str], several: &[&str], dialect: Dialect) -> Result<Vec<String>, String> {
@@ -46,8 +46,8 @@ pub(super) fn modern_flags(
             None => (flag, None),
         };
         if !known.contains(&name) {
-            let meant = nearest(name, known.iter().copied()).map(|meant| format!(" (did you mean {meant}?)"));
-            return Err(format!("unknown flag: --{name}{}", meant.unwrap_or_default()));
+            let meant = did_you_mean(name, known.iter().copied(), "");
+            return Err(format!("unknown flag: --{name}{meant}"));
         }
         let is_switch = switches.contains(&name);
         let value = match value {

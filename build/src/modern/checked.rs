@@ -14,8 +14,8 @@ use super::{Shared, built_on};
 use crate::context::Context;
 use crate::execute::{Made, Options, Place};
 use crate::ignore::Patterns;
-use crate::instruction::{self, Dockerfile};
-use crate::parser::Dialect;
+use crate::instruction::{self, Dockerfile, InstructionError};
+use crate::parser::{self, Dialect};
 use crate::store::BuildStore;
 use crate::{BuildError, platform};
 
@@ -39,8 +39,9 @@ impl Prepared {
         before: &mut Vec<Warning>,
     ) -> Result<Self, BuildError> {
         let given = options.arguments.get(check::ARGUMENT).and_then(Option::as_deref);
-        let mut checks = Checks::read(&context.dockerfile, given)?;
-        let read = instruction::read(&context.dockerfile, Dialect::Modern);
+        let parsed = parser::parse(&context.dockerfile, Dialect::Modern).map_err(InstructionError::Parse)?;
+        let read = instruction::read_parsed(&parsed, Dialect::Modern);
+        let mut checks = Checks::new(parsed, given)?;
         checks.file(read.as_ref().err());
         let target = options.target.as_deref();
         let mut unused = options.arguments.keys().cloned().collect();

@@ -6,7 +6,7 @@ use super::named::name_of;
 use crate::BuildError;
 use crate::instruction::mount::Mount;
 use crate::instruction::{Action, Dockerfile, Stage};
-use crate::suggest::nearest;
+use crate::suggest::did_you_mean;
 
 /// What a stage stands on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +73,7 @@ impl Needed {
             Some(text) => {
                 let number = text.parse::<usize>().ok().filter(|&number| number <= last);
                 let found = position(&names, text).or(number);
-                let meant = nearest(text, names.iter().map(String::as_str).filter(|name| !name.is_empty()));
-                let meant = meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
+                let meant = did_you_mean(text, names.iter().map(String::as_str).filter(|name| !name.is_empty()), "");
                 let text = quoted(text);
                 found.ok_or_else(|| BuildError::Invalid(format!("target stage {text} could not be found{meant}")))?
             }

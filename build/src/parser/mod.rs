@@ -109,6 +109,13 @@ pub(crate) struct Line {
     pub(crate) heredocs: Vec<Heredoc>,
 }
 
+impl Line {
+    /// The name of the instruction as it was written.
+    pub(crate) fn written(&self) -> &str {
+        self.text.split_whitespace().next().unwrap_or_default()
+    }
+}
+
 static DIRECTIVE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$").expect("a valid expression"));
 

@@ -50,7 +50,7 @@ const MOST_THREADS: usize = 16;
 /// No daemon is asked, a running one is no hindrance, and nothing is written.
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, max_term_width = 100)]
-struct Cli {
+pub(super) struct Cli {
     /// Docker data-root
     #[arg(long, value_name = "DATA_ROOT", default_value = "/var/lib/docker")]
     root: PathBuf,
@@ -136,11 +136,6 @@ const MANUAL: Manual = Manual {
     see_also: &["layerfs", "layer-unpack", "image-gc"],
     report: "",
 };
-
-/// Its command line, as it is defined.
-pub(super) fn command() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
-}
 
 /// Runs the command with the process's arguments.
 #[must_use]

@@ -44,7 +44,7 @@ const DOUBTS: usize = 5;
 /// needed by nobody stays.
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, max_term_width = 100)]
-struct Cli {
+pub(super) struct Cli {
     /// Docker data-root
     #[arg(long, value_name = "DATA_ROOT", default_value = "/var/lib/docker")]
     root: PathBuf,
@@ -126,11 +126,6 @@ const MANUAL: Manual = Manual {
     see_also: &["image-du", "layerfs", "layer-unpack"],
     report: include_str!("image_gc/json.txt"),
 };
-
-/// Its command line, as it is defined.
-pub(super) fn command() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
-}
 
 /// Runs the command with the process's arguments.
 #[must_use]

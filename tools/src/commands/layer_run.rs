@@ -37,7 +37,7 @@ pub(crate) const NAME: &str = "layer-run";
 /// There is no network but a loop-back device, unless --network host is given. Without root, a user namespace is used.
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, max_term_width = 100)]
-struct Cli {
+pub(super) struct Cli {
     /// An archive, a layout, a directory, docker://NAME, or an image of the data-root
     #[arg(required_unless_present_any = ["generate", "bundle"])]
     source: Option<String>,
@@ -111,11 +111,6 @@ const MANUAL: Manual = Manual {
     see_also: &["layerfs", "layer-unpack"],
     report: "",
 };
-
-/// Its command line, as it is defined.
-pub(super) fn command() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
-}
 
 /// Runs the command with the process's arguments.
 #[must_use]

@@ -43,7 +43,7 @@ const NAME: &str = "layer-unpack";
 /// loaded them itself. Stop a daemon that uses DATA_ROOT first. A failure, or Ctrl-C, leaves everything as it was.
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, max_term_width = 100)]
-struct Cli {
+pub(super) struct Cli {
     /// Archive to unpack, or docker://NAME[:TAG|@DIGEST]
     #[arg(value_name = "ARCHIVE", required_unless_present = "generate")]
     archive: Option<PathBuf>,
@@ -136,11 +136,6 @@ const MANUAL: Manual = Manual {
     see_also: &["layerfs", "layer-run", "image-du", "image-gc"],
     report: "",
 };
-
-/// Its command line, as it is defined.
-pub(super) fn command() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
-}
 
 /// Runs the command with the process's arguments.
 #[must_use]

@@ -17,7 +17,7 @@ pub(crate) const NAME: &str = "layerfs";
 /// Docker's image and layer storage, without a daemon
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, max_term_width = 100, args_override_self = true, arg_required_else_help = true)]
-struct Cli {
+pub(super) struct Cli {
     /// Docker data-root
     #[arg(long, global = true, value_name = "DATA_ROOT", default_value = "/var/lib/docker", help_heading = STORE)]
     root: PathBuf,
@@ -390,11 +390,6 @@ enum System {
     ///
     /// Exit status: 0 no damage, 1 damage, or there is no such data-root, 2 not everything could be checked, 130 interrupted.
     Check(system::check::Args),
-}
-
-/// Its command line, as it is defined.
-pub(super) fn command() -> clap::Command {
-    Cli::command()
 }
 
 /// Runs the command with the process's arguments.

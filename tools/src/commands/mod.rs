@@ -19,7 +19,15 @@ mod store;
 mod system;
 mod volume;
 
+use clap::CommandFactory as _;
+
 /// The command lines of all programs, as they are defined.
 pub(crate) fn programs() -> [clap::Command; 5] {
-    [layerfs::command(), layer_unpack::command(), image_du::command(), image_gc::command(), layer_run::command()]
+    [
+        layerfs::Cli::command(),
+        layer_unpack::Cli::command(),
+        image_du::Cli::command(),
+        image_gc::Cli::command(),
+        layer_run::Cli::command(),
+    ]
 }

@@ -75,3 +75,12 @@ pub fn engines() -> Option<(Vec<Engine>, Turn)> {
 pub fn version(engine: &Engine) -> &'static str {
     BESIDE.iter().find(|(name, _)| *name == engine.name).map_or("20.10.", |(_, version)| version)
 }
+
+/// Docker 28 among the versions that are unpacked.
+///
+/// # Panics
+/// If it is not among them.
+#[must_use]
+pub fn docker_28(engines: &[Engine]) -> &Engine {
+    engines.iter().find(|engine| version(engine).starts_with("28.")).expect("tools/engines.sh unpacks it")
+}

@@ -52,6 +52,14 @@ impl Both {
         Self { daemon, dir, context, is_old, secret, begun, builds: Cell::new(0), turn }
     }
 
+    /// With Docker 28, and its buildx.
+    pub(crate) fn with_buildx() -> Option<(Self, Engine)> {
+        let (engines, turn) = testkit::engines::engines()?;
+        let engine = testkit::engines::docker_28(&engines).clone();
+        assert!(engine.buildx.exists(), "{} is missing: run `just engines`", engine.buildx.display());
+        Some((Self::start(&engine, turn), engine))
+    }
+
     pub(crate) fn root(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

@@ -6,11 +6,6 @@ use std::collections::BTreeSet;
 use super::{Found, Rule};
 use crate::parser::{Arguments, Line};
 
-/// The name of an instruction as it was written.
-pub(super) fn written(line: &Line) -> &str {
-    line.text.split_whitespace().next().unwrap_or_default()
-}
-
 fn words(line: &Line) -> &[String] {
     match &line.arguments {
         Arguments::Words(words) => words,
@@ -42,7 +37,7 @@ pub(super) fn lines(found: &mut Found, lines: &[Line]) {
                     let text = format!("Stage name '{name}' should be lowercase");
                     found.warn(Rule::StageNameCasing, line, text);
                 }
-                let from = written(line);
+                let from = line.written();
                 if is_lower(from) && !is_lower(keyword) || is_upper(from) && !is_upper(keyword) {
                     let text = format!("'{keyword}' and '{from}' keywords' casing do not match");
                     found.warn(Rule::FromAsCasing, line, text);
@@ -88,11 +83,11 @@ pub(super) fn stages(found: &mut Found, lines: &[Line]) {
             found.warn(Rule::DuplicateStageName, line, text);
         }
     }
-    let count = |is: fn(&str) -> bool| lines.iter().filter(|line| is(written(line))).count();
+    let count = |is: fn(&str) -> bool| lines.iter().filter(|line| is(line.written())).count();
     let (wanted, case): (fn(&str) -> bool, _) =
         if count(is_lower) > count(is_upper) { (is_lower, "lowercase") } else { (is_upper, "uppercase") };
-    for line in lines.iter().filter(|line| !wanted(written(line))) {
-        let text = format!("Command '{}' should match the case of the command majority ({case})", written(line));
+    for line in lines.iter().filter(|line| !wanted(line.written())) {
+        let text = format!("Command '{}' should match the case of the command majority ({case})", line.written());
         found.warn(Rule::ConsistentInstructionCasing, line, text);
     }
 }

@@ -18,7 +18,7 @@ pub(super) use self::stages::Stages;
 use super::globals::Globals;
 use crate::BuildError;
 use crate::instruction::{Dockerfile, InstructionError};
-use crate::parser::{self, Dialect, Line, ParseError};
+use crate::parser::{Line, Parsed};
 
 /// The build argument that says which rules count.
 pub(super) const ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
@@ -88,13 +88,11 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    /// Reads a Dockerfile. `given` is the build argument, which counts in the place of the directive.
+    /// Reads which rules count. `given` is the build argument, which counts in the place of the directive.
     ///
     /// # Errors
-    /// [`BuildError::Instruction`] for a file that cannot be taken apart, [`BuildError::Invalid`] for options that are not known.
-    pub(super) fn read(bytes: &[u8], given: Option<&str>) -> Result<Self, BuildError> {
-        let wrong = |error: ParseError| BuildError::from(InstructionError::Parse(error));
-        let parsed = parser::parse(bytes, Dialect::Modern).map_err(wrong)?;
+    /// [`BuildError::Invalid`] for options that are not known.
+    pub(super) fn new(parsed: Parsed, given: Option<&str>) -> Result<Self, BuildError> {
         let rules = match given {
             Some(text) => {
                 Rules::parse(text).map_err(|reason| format!("failed to parse build-arg:{ARGUMENT}: {reason}"))

@@ -7,19 +7,18 @@ use std::sync::LazyLock;
 use images::source::Platform;
 use regex::Regex;
 
-use super::file::written;
 use super::{Checks, Found, Rule};
 use crate::expand::{Names, expand_modern_words};
 use crate::ignore::Patterns;
 use crate::instruction::mount::Mount;
-use crate::instruction::{Action, CommandLine, Dockerfile, Instruction, Stage, Transfer, read_trigger};
+use crate::instruction::{Action, CommandLine, Dockerfile, Instruction, Stage, Transfer, read_trigger_line};
 use crate::modern::dispatch::Scope;
 use crate::modern::globals::Globals;
 use crate::modern::graph::{Base, Needed};
 use crate::modern::no_platform;
 use crate::modern::stage::{Built, name_of};
-use crate::parser::{self, Dialect, Heredoc, Line, has_old_form};
-use crate::suggest::nearest;
+use crate::parser::{Dialect, Heredoc, Line, has_old_form};
+use crate::suggest::did_you_mean;
 use crate::{BuildError, platform};
 
 /// What the stages of a Dockerfile are looked at with.
@@ -134,11 +133,6 @@ impl Stages<'_> {
     }
 }
 
-/// What may have been meant, if anything is near.
-fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>, mark: &str) -> String {
-    nearest(word, known).map(|meant| format!(" (did you mean {mark}{meant}?)")).unwrap_or_default()
-}
-
 /// Names of variables that hold what nobody else should know.
 static SECRET: LazyLock<Regex> = LazyLock::new(|| {
     let words = "apikey|auth|credential|credentials|key|password|pword|passwd|secret|token";
@@ -175,9 +169,7 @@ impl<'r> Reader<'r> {
     ) -> (Self, Result<Instructions, BuildError>) {
         let triggers = stage.built.run.on_build.take().unwrap_or_default();
         let read = |text: &String| {
-            let instruction = read_trigger(text, Dialect::Modern)?;
-            let parsed = parser::parse(text.as_bytes(), Dialect::Modern).map_err(|error| error.to_string())?;
-            let line = parsed.lines.into_iter().next().ok_or("onbuild trigger should be a single expression")?;
+            let (line, instruction) = read_trigger_line(text, Dialect::Modern)?;
             Ok::<_, String>((Line { number: from.number, last: from.last, ..line }, instruction))
         };
         let triggers = triggers.iter().map(read).collect::<Result<_, _>>().map_err(BuildError::Invalid);
@@ -280,7 +272,7 @@ impl<'r> Reader<'r> {
 
     fn old_form(&mut self, line: &Line) {
         if has_old_form(&line.text, self.escape) {
-            let name = written(line);
+            let name = line.written();
             let text = format!("\"{name} key=value\" should be used instead of legacy \"{name} key value\" format");
             self.found.warn(Rule::LegacyKeyValueFormat, line, text);
         }
@@ -290,7 +282,7 @@ impl<'r> Reader<'r> {
         self.only_once(line);
         let has_shell = self.stage.built.run.shell.0.as_ref().is_some_and(|shell| !shell.is_empty());
         if command.shell && !has_shell {
-            let name = written(line);
+            let name = line.written();
             let text =
                 format!("JSON arguments recommended for {name} to prevent unintended behavior related to OS signals");
             self.found.warn(Rule::JSONArgsRecommended, line, text);
@@ -300,7 +292,7 @@ impl<'r> Reader<'r> {
     /// Of several instructions of one name the last one counts.
     fn only_once(&mut self, line: &Line) {
         if let Some(before) = self.once.insert(line.name.clone(), (line.number, line.last)) {
-            let name = written(line);
+            let name = line.written();
             let text = format!(
                 "Multiple {name} instructions should not be used in the same stage because only the last one will be used"
             );

@@ -1,7 +1,12 @@
 use super::*;
+use crate::parser::{Dialect, parse};
+
+fn checks(text: &str, given: Option<&str>) -> Checks {
+    Checks::new(parse(text.as_bytes(), Dialect::Modern).unwrap(), given).unwrap()
+}
 
 fn warnings(text: &str, given: Option<&str>) -> Vec<String> {
-    let mut checks = Checks::read(text.as_bytes(), given).unwrap();
+    let mut checks = checks(text, given);
     checks.file(None);
     checks.warnings().iter().map(|warning| format!("{} {}-{}", warning.rule(), warning.line, warning.last)).collect()
 }
@@ -27,7 +32,7 @@ fn lines_are_looked_at_by_themselves() {
 
 #[test]
 fn after_an_error_only_the_lines_before_it_count() {
-    let mut checks = Checks::read(b"FROM a AS B\nFOO\nMAINTAINER m\nrun x\n", None).unwrap();
+    let mut checks = checks("FROM a AS B\nFOO\nMAINTAINER m\nrun x\n", None);
     checks.file(Some(&InstructionError::Line { line: 2, reason: String::new() }));
     assert_eq!(
         list(&checks.warnings()),

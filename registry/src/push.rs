@@ -2,8 +2,7 @@
 //! and sent.
 //!
 //! ```text
-//! layer, the largest first
-//!       -> is it in the repository, by a blob that is known?         -> nothing to do
+//! layer -> is it in the repository, by a blob that is known?         -> nothing to do
 //!       -> in another repository of the registry?                    -> mounted
 //!       -> packed, one layer at a time with all threads; is that blob there? -> sent, several layers at once
 //! config, then the manifest that names them all
@@ -14,7 +13,6 @@
 
 mod known;
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -192,12 +190,9 @@ impl<'p> Push<'p> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Brings the layers into the repository, several at once. The largest is packed first: while it is sent, the others are
-    /// packed, and what is left to send when all are packed is small.
+    /// Brings the layers into the repository, several at once.
     fn layers(&self, plan: &SavePlan, top_first: &[DiffId]) -> Result<(), RegistryError> {
-        let mut largest_first: Vec<(usize, DiffId)> = top_first.iter().copied().enumerate().collect();
-        largest_first.sort_by_key(|(_, diff_id)| Reverse(plan.layers[place(plan, *diff_id)].size));
-        let queue: Mutex<VecDeque<(usize, DiffId)>> = Mutex::new(largest_first.into());
+        let queue: Mutex<VecDeque<(usize, DiffId)>> = Mutex::new(top_first.iter().copied().enumerate().collect());
         let errors: Mutex<Vec<(usize, RegistryError)>> = Mutex::default();
         let work = || {
             while let Some((number, diff_id)) = next(&queue) {
@@ -288,7 +283,7 @@ impl<'p> Push<'p> {
     /// Packs a layer and sends it, unless the repository has the blob that comes of it.
     fn send(&self, plan: &SavePlan, diff_id: DiffId) -> Result<PushedLayer, RegistryError> {
         let repository = self.repository(&self.scope);
-        let place = place(plan, diff_id);
+        let place = plan.layers.binary_search_by_key(&diff_id, |layer| layer.diff_id).expect("the plan has all layers");
         let encoding = self.options.encoding.unwrap_or(PACKED);
         let (file, digest, size) = self.pack((place, &plan.layers[place]), encoding)?;
         let media_type = self.options.form.layer_type(encoding.compression());
@@ -350,11 +345,6 @@ impl Observer for Watching<'_> {
     fn advance(&self, _layer: usize, _bytes: u64) {
         (self.0)();
     }
-}
-
-/// Where a layer is in its plan.
-fn place(plan: &SavePlan, diff_id: DiffId) -> usize {
-    plan.layers.binary_search_by_key(&diff_id, |layer| layer.diff_id).expect("the plan has all layers")
 }
 
 fn next(queue: &Mutex<VecDeque<(usize, DiffId)>>) -> Option<(usize, DiffId)> {
